@@ -1,0 +1,1 @@
+//! Recognition of dead kernels on a console: pure.

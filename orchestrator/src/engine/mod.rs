@@ -1,0 +1,1 @@
+//! Runs the plan's jobs; the only module that knows all stages.

@@ -1,0 +1,1 @@
+//! Guests: emulator command line (pure), machine states, console, agent, families.

@@ -1,0 +1,1 @@
+//! Every side effect on the host: process, files, clock.

@@ -1,0 +1,1 @@
+//! Images: manifests, verified download, assembly without root, cache.

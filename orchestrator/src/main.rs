@@ -1,0 +1,3 @@
+//! The `fallout` command.
+
+fn main() {}

@@ -1,0 +1,19 @@
+//! What is handed from stage to stage: names, ports, outcomes, cells, events, findings.
+//!
+//! Stages never import each other; whatever crosses a border between two of them lives here.
+//! There is no I/O in this module: values, their text forms and total functions over them.
+
+pub mod cell;
+pub mod event;
+pub mod finding;
+pub mod ids;
+pub mod outcome;
+pub mod port;
+pub mod units;
+
+pub use cell::{CellId, CellResult, Crash, CrashKind, GuestEnd, GuestRecord, Side};
+pub use event::{Event, JobKind, Stamped};
+pub use finding::{Finding, FindingKind, News, PortTally, TraitSplit, Verdict};
+pub use ids::{CaseId, Key, PortName, RunId};
+pub use outcome::{Attempt, Outcome, StageResult};
+pub use port::{Port, Traits};

@@ -1,0 +1,115 @@
+//! A port: one file of data in `images/`, read into this shape.
+//!
+//! Nothing in the code asks for a port by name. What differs between ports stands in the manifest;
+//! what differs between families of systems stands in one file of code behind one trait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::PortName;
+use super::units::{de_duration, ser_duration};
+
+/// Facts that can explain a failure: `endian: big`, `word: ILP32`, `char: unsigned`.
+pub type Traits = BTreeMap<String, String>;
+
+/// A port's manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Version of the manifest's form: 1.
+    pub format: u32,
+    /// The port's name; equals the file's name.
+    pub port: PortName,
+    /// The family of systems: `linux`, `netbsd`.
+    pub family: String,
+    /// `proved on <date> with <what>`, or `from documentation, unproved`.
+    pub status: String,
+    /// What is known of the machine.
+    pub traits: Traits,
+    /// How to start the emulator.
+    pub emulator: Emulator,
+    /// How to build for it.
+    pub toolchain: Toolchain,
+    /// What its image is made of.
+    pub image: ImageSpec,
+}
+
+/// How to start the emulator, and what to expect of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Emulator {
+    /// The program: `qemu-system-s390x`.
+    pub program: String,
+    /// The packages that have it, the first that exists is named to the user.
+    pub packages: Vec<String>,
+    /// QEMU's `-M`.
+    pub machine: String,
+    /// QEMU's `-cpu`; the machine's default where absent.
+    #[serde(default)]
+    pub cpu: Option<String>,
+    /// Guest memory.
+    pub mem_mib: u32,
+    /// The kernel's command line.
+    pub append: String,
+    /// The device that carries the agent's port: `virtio-serial-pci`, `virtio-serial-ccw`.
+    pub channel: String,
+    /// Further words of the emulator's command line.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Whether a booted guest can be restored from a snapshot.
+    #[serde(default)]
+    pub snapshot: bool,
+    /// How long the boot may take on an idle machine.
+    #[serde(deserialize_with = "de_duration", serialize_with = "ser_duration")]
+    pub boot_timeout: Duration,
+    /// By how much the cases' own time limits are stretched here.
+    #[serde(default = "one")]
+    pub slowness: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// How to build for the port on the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toolchain {
+    /// The GNU triplet in front of `-gcc`: `s390x-linux-gnu`.
+    pub triplet: String,
+    /// Further compiler flags.
+    #[serde(default)]
+    pub cflags: Vec<String>,
+    /// The `ARCH` word of the Linux kernel's makefiles.
+    #[serde(default)]
+    pub kernel_arch: Option<String>,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// The distribution's suite: `bookworm`.
+    pub suite: String,
+    /// The distribution's name for the architecture.
+    pub arch: String,
+    /// The package that brings the kernel; none where a source recipe builds it.
+    #[serde(default)]
+    pub kernel_package: Option<String>,
+    /// Kernel modules to load at boot, in this order; their dependencies are found.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// Packages in the guest, with all that they depend on.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Packages that only the cross compiler needs (headers, link-time libraries).
+    #[serde(default)]
+    pub sysroot_packages: Vec<String>,
+    /// Components cross-built from source recipes (`images/linux/sources/NAME`).
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The runner in the guest: `kyua`, or `sh` for the POSIX-shell runner that prints TPS.
+    pub runner: String,
+}

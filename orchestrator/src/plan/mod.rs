@@ -1,0 +1,1 @@
+//! YAML in, a graph of jobs out: pure.

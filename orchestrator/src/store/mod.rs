@@ -1,0 +1,1 @@
+//! Runs, events, cached results and artifacts on disk.

@@ -1,0 +1,1 @@
+//! ATF and Kyua: commands and parsers, pure.

@@ -1,1 +1,74 @@
-//! Runs, events, cached results and artifacts on disk.
+//! Runs, events, cached results and durations on disk.
+//!
+//! A run is a directory; its log of events is the truth and everything else in it can be made
+//! again from the log and the cache. Results of cells are kept a second time by key, in the cache,
+//! where later runs find them. There is no database here yet: `docs/adr/0002-event-log.md` says why.
+
+pub mod cells;
+pub mod durations;
+pub mod events;
+pub mod runs;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with stored data. Always a fault of the host, never of the system under test.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Reading or writing failed.
+    #[error("cannot {what} {path}: {cause}")]
+    Io {
+        /// `read`, `write`, `create`.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// A stored file does not have the form that this version writes.
+    #[error("{path} is not readable by this version: {cause}")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong with it.
+        cause: String,
+    },
+    /// No run answers to the name.
+    #[error("no run '{name}' in {dir}: expected 'last' or the beginning of a run's id{hint}")]
+    NoSuchRun {
+        /// What was asked for.
+        name: String,
+        /// Where runs are kept.
+        dir: PathBuf,
+        /// The nearest ids, or that there are none.
+        hint: String,
+    },
+    /// Another process works on the run.
+    #[error("run {0} is in use by another fallout process")]
+    Busy(String),
+}
+
+impl StoreError {
+    pub(crate) fn io(what: &'static str, path: &Path, cause: io::Error) -> Self {
+        Self::Io {
+            what,
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}
+
+/// Writes a file so that a reader sees the old content or the new one, never a part.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+    let mut tmp =
+        tempfile::NamedTempFile::new_in(dir).map_err(|e| StoreError::io("create", dir, e))?;
+    io::Write::write_all(&mut tmp, bytes).map_err(|e| StoreError::io("write", path, e))?;
+    tmp.as_file()
+        .sync_data()
+        .map_err(|e| StoreError::io("write", path, e))?;
+    tmp.persist(path)
+        .map_err(|e| StoreError::io("write", path, e.error))?;
+    Ok(())
+}

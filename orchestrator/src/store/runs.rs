@@ -1,0 +1,263 @@
+//! Runs on disk: `STATE/runs/ID/{run.json, events.jsonl, cells/…, report.html}`.
+//!
+//! A run is owned by one process at a time, by a lock that dies with it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CellId, CellResult, Event, RunId, Stamped};
+
+use super::events;
+use super::{StoreError, write_atomically};
+
+/// What was asked for: enough to go on after a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Version of this file's form: 1.
+    pub format: u32,
+    /// The run.
+    pub id: RunId,
+    /// The matrix file, absolute.
+    pub matrix_path: PathBuf,
+    /// The matrix's name.
+    pub matrix: String,
+    /// Where port manifests were read from.
+    pub images_dir: PathBuf,
+    /// When it began.
+    pub started: jiff::Timestamp,
+    /// Only these ports, where the user said so.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// Only these suites, where the user said so.
+    #[serde(default)]
+    pub suites: Vec<String>,
+    /// Whether cached results of cells were ignored.
+    #[serde(default)]
+    pub fresh: bool,
+    /// Identities of the trees and series, by suite.
+    #[serde(default)]
+    pub revisions: std::collections::BTreeMap<String, String>,
+}
+
+/// A run's directory.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    /// The directory.
+    pub path: PathBuf,
+}
+
+/// Proof that this process owns a run; ends with it.
+#[derive(Debug)]
+pub struct RunLock(#[expect(dead_code, reason = "held for its lock")] File);
+
+/// A cell's directory name: its identity with slashes made harmless.
+pub fn cell_dir_name(id: &CellId) -> String {
+    id.to_string().replace('/', "+")
+}
+
+impl RunDir {
+    /// Makes a new run's directory and writes its record.
+    pub fn create(runs_dir: &Path, record: &RunRecord) -> Result<Self, StoreError> {
+        let path = runs_dir.join(&record.id.0);
+        std::fs::create_dir_all(path.join("cells"))
+            .map_err(|e| StoreError::io("create", &path, e))?;
+        let run = Self { path };
+        run.write_json("run.json", record)?;
+        Ok(run)
+    }
+
+    /// Finds a run by `last`, its id, or the beginning of its id.
+    pub fn find(runs_dir: &Path, name: &str) -> Result<Self, StoreError> {
+        let ids = list(runs_dir)?;
+        let found = if name == "last" {
+            ids.last().cloned()
+        } else {
+            let mut hits = ids
+                .iter()
+                .filter(|id| id.starts_with(name) || id.ends_with(name));
+            match (hits.next(), hits.next()) {
+                (Some(one), None) => Some(one.clone()),
+                _ => None,
+            }
+        };
+        found.map_or_else(
+            || {
+                let hint = if ids.is_empty() {
+                    "; there are no runs yet".to_owned()
+                } else {
+                    let newest: Vec<&str> = ids.iter().rev().take(3).map(String::as_str).collect();
+                    format!("; the newest are {}", newest.join(", "))
+                };
+                Err(StoreError::NoSuchRun {
+                    name: name.to_owned(),
+                    dir: runs_dir.to_owned(),
+                    hint,
+                })
+            },
+            |id| {
+                Ok(Self {
+                    path: runs_dir.join(id),
+                })
+            },
+        )
+    }
+
+    /// Takes the run for this process.
+    pub fn lock(&self) -> Result<RunLock, StoreError> {
+        let path = self.path.join("lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| StoreError::io("open", &path, e))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| StoreError::Busy(self.path.display().to_string()))?;
+        Ok(RunLock(file))
+    }
+
+    /// The run's record.
+    pub fn record(&self) -> Result<RunRecord, StoreError> {
+        self.read_json("run.json")
+    }
+
+    /// The log of events.
+    pub fn events_path(&self) -> PathBuf {
+        self.path.join("events.jsonl")
+    }
+
+    /// A cell's directory.
+    pub fn cell_dir(&self, id: &CellId) -> PathBuf {
+        self.path.join("cells").join(cell_dir_name(id))
+    }
+
+    /// Keeps a cell's result.
+    pub fn put_cell(&self, result: &CellResult) -> Result<(), StoreError> {
+        let name = format!("cells/{}/result.json", cell_dir_name(&result.id));
+        self.write_json(&name, result)
+    }
+
+    /// A cell's result, if it has one.
+    pub fn cell(&self, id: &CellId) -> Result<Option<CellResult>, StoreError> {
+        let name = format!("cells/{}/result.json", cell_dir_name(id));
+        if !self.path.join(&name).exists() {
+            return Ok(None);
+        }
+        self.read_json(&name).map(Some)
+    }
+
+    /// All events.
+    pub fn events(&self) -> Result<Vec<Stamped>, StoreError> {
+        events::read(&self.events_path())
+    }
+
+    /// The cells that the run is about, in its order, as its first event says.
+    pub fn cells(&self) -> Result<Vec<CellId>, StoreError> {
+        Ok(self
+            .events()?
+            .into_iter()
+            .find_map(|e| match e.what {
+                Event::RunStarted { cells, .. } => Some(cells),
+                _ => None,
+            })
+            .unwrap_or_default())
+    }
+
+    /// Writes a value as JSON below the run's directory.
+    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let path = self.path.join(name);
+        let bytes = serde_json::to_vec(value).map_err(|e| StoreError::Form {
+            path: path.clone(),
+            cause: e.to_string(),
+        })?;
+        write_atomically(&path, &bytes)
+    }
+
+    fn read_json<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<T, StoreError> {
+        let path = self.path.join(name);
+        let bytes = std::fs::read(&path).map_err(|e| StoreError::io("read", &path, e))?;
+        serde_json::from_slice(&bytes).map_err(|e| StoreError::Form {
+            path,
+            cause: e.to_string(),
+        })
+    }
+}
+
+/// All runs' ids, oldest first.
+pub fn list(runs_dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match std::fs::read_dir(runs_dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(StoreError::io("read", runs_dir, e)),
+    };
+    let mut ids: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter(|e| e.path().join("run.json").exists())
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    ids.sort();
+    Ok(ids)
+}
+
+/// A new run's identity.
+pub fn new_id() -> RunId {
+    RunId(uuid::Uuid::now_v7().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> RunRecord {
+        RunRecord {
+            format: 1,
+            id: new_id(),
+            matrix_path: "/m.yaml".into(),
+            matrix: "m".into(),
+            images_dir: "/images".into(),
+            started: jiff::Timestamp::UNIX_EPOCH,
+            ports: vec![],
+            suites: vec![],
+            fresh: false,
+            revisions: Default::default(),
+        }
+    }
+
+    #[test]
+    fn runs_are_found_by_last_prefix_and_suffix() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(
+            RunDir::find(dir.path(), "last")
+                .unwrap_err()
+                .to_string()
+                .contains("no runs yet")
+        );
+        let a = record();
+        RunDir::create(dir.path(), &a).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let b = record();
+        RunDir::create(dir.path(), &b).unwrap();
+        assert_eq!(
+            RunDir::find(dir.path(), "last").unwrap().record().unwrap(),
+            b
+        );
+        assert_eq!(
+            RunDir::find(dir.path(), &a.id.0).unwrap().record().unwrap(),
+            a
+        );
+        assert!(RunDir::find(dir.path(), "zzz").is_err());
+    }
+
+    #[test]
+    fn a_run_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path(), &record()).unwrap();
+        let held = run.lock().unwrap();
+        assert!(matches!(run.lock(), Err(StoreError::Busy(_))));
+        drop(held);
+        run.lock().unwrap();
+    }
+}

@@ -9,6 +9,8 @@ pub mod finding;
 pub mod ids;
 pub mod outcome;
 pub mod port;
+pub mod problem;
+pub mod project;
 pub mod units;
 
 pub use cell::{CellId, CellResult, Crash, CrashKind, GuestEnd, GuestRecord, Side};
@@ -17,3 +19,5 @@ pub use finding::{Finding, FindingKind, News, PortTally, TraitSplit, Verdict};
 pub use ids::{CaseId, Key, PortName, RunId};
 pub use outcome::{Attempt, Outcome, StageResult};
 pub use port::{Port, Traits};
+pub use problem::Problem;
+pub use project::Project;

@@ -1,0 +1,297 @@
+//! A system under test: where its source comes from, which patches make the candidate, how it is
+//! built for a port and where its cases are in the guest.
+//!
+//! It stands in a file of its own (`project.yaml`) or in a suite of a matrix; both have this
+//! shape. Paths are relative to the file in which they stand.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Problem, did_you_mean};
+use super::units::{de_duration, ser_duration};
+
+/// A project file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Version of the file's form: 1.
+    pub format: u32,
+    /// The project's name.
+    pub name: String,
+    /// One sentence for people.
+    #[serde(default)]
+    pub description: String,
+    /// Where the source comes from.
+    pub source: Source,
+    /// A quilt `series` file: the patches that make the candidate out of the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<Utf8PathBuf>,
+    /// How it is built.
+    pub build: BuildSpec,
+    /// The directory in the guest that has the cases and their `Kyuafile`; the build's `prefix`
+    /// where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases: Option<String>,
+}
+
+impl Project {
+    /// The directory in the guest that has the cases: `/usr/tests/portable`.
+    pub fn cases_root(&self) -> &str {
+        self.cases.as_deref().unwrap_or(&self.build.prefix)
+    }
+
+    /// What is wrong beyond what the file's shape says. Empty when all is well.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        check_format(self.format, &mut found);
+        check_name("name", &self.name, &mut found);
+        self.source.check("source", &mut found);
+        self.build.check("build", &mut found);
+        if let Some(cases) = &self.cases {
+            check_guest_path("cases", cases, &mut found);
+        }
+        found
+    }
+}
+
+/// Where a source tree comes from: exactly one of the fields is given.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A plain tree on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Utf8PathBuf>,
+    /// A Debian source package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debian_source: Option<DebianSource>,
+    /// A git revision. Reserved: not built yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitSource>,
+}
+
+/// A Debian source package, as its archive's signed index names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebianSource {
+    /// The source package: `atf`.
+    pub package: String,
+    /// The distribution's suite: `bookworm`.
+    pub suite: String,
+}
+
+/// A git revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitSource {
+    /// What `git clone` takes.
+    pub url: String,
+    /// A branch, tag or commit.
+    pub revision: String,
+}
+
+impl Source {
+    fn check(&self, at: &str, found: &mut Vec<Problem>) {
+        let given = [
+            self.path.is_some(),
+            self.debian_source.is_some(),
+            self.git.is_some(),
+        ];
+        if given.iter().filter(|g| **g).count() != 1 {
+            found.push(Problem::new(
+                at,
+                "expected exactly one of path, debian_source, git",
+            ));
+        }
+        if self.git.is_some() {
+            found.push(
+                Problem::new(format!("{at}.git"), "git sources cannot be used yet")
+                    .help("check the tree out and give it as path".to_owned()),
+            );
+        }
+        if self.path.as_ref().is_some_and(|p| p.as_str().is_empty()) {
+            found.push(Problem::new(
+                format!("{at}.path"),
+                "is empty: expected a directory",
+            ));
+        }
+        if let Some(debian) = &self.debian_source {
+            for (field, word) in [("package", &debian.package), ("suite", &debian.suite)] {
+                if !is_word(word) {
+                    found.push(Problem::new(
+                        format!("{at}.debian_source.{field}"),
+                        format!("'{word}' is not a {field}: expected a Debian {field} name"),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The builders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildKind {
+    /// `make`, then `make install DESTDIR=…`, with the port's cross compiler.
+    Make,
+}
+
+/// How a tree is built for a port on the host and installed for the guest.
+///
+/// Every command runs in a copy of the tree with the environment `CC CXX CPP AR RANLIB STRIP LD
+/// CFLAGS CXXFLAGS LDFLAGS PKG_CONFIG_PATH SYSROOT TRIPLET PORT PREFIX DESTDIR` and with `LC_ALL=C`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildSpec {
+    /// Which builder.
+    pub kind: BuildKind,
+    /// The directory of the tree in which it runs.
+    #[serde(default = "here", skip_serializing_if = "is_here")]
+    pub dir: Utf8PathBuf,
+    /// Lines for `sh -e` before `make`: `./configure --host=$TRIPLET --prefix=$PREFIX`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
+    /// Further words of both `make` commands: variables, `-f FILE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Targets of the first `make`; its default target where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    /// Targets of the second `make`, which gets `DESTDIR` and `PREFIX`.
+    #[serde(default = "install")]
+    pub install: Vec<String>,
+    /// Lines for `sh -e` after the installation, for what the makefiles do not do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finish: Vec<String>,
+    /// Where it is installed in the guest: `/usr/tests/portable`.
+    pub prefix: String,
+    /// Further environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The time limit of one port's build on one side.
+    #[serde(
+        default = "build_timeout",
+        deserialize_with = "de_duration",
+        serialize_with = "ser_duration"
+    )]
+    pub timeout: Duration,
+}
+
+fn here() -> Utf8PathBuf {
+    ".".into()
+}
+
+fn is_here(path: &Utf8PathBuf) -> bool {
+    path == "."
+}
+
+fn install() -> Vec<String> {
+    vec!["install".to_owned()]
+}
+
+fn build_timeout() -> Duration {
+    Duration::from_secs(30 * 60)
+}
+
+impl BuildSpec {
+    fn check(&self, at: &str, found: &mut Vec<Problem>) {
+        check_guest_path(&format!("{at}.prefix"), &self.prefix, found);
+        if self.dir.is_absolute() || self.dir.components().any(|c| c.as_str() == "..") {
+            found.push(Problem::new(
+                format!("{at}.dir"),
+                format!("'{}' leaves the tree: expected a directory in it", self.dir),
+            ));
+        }
+        if self.install.is_empty() {
+            found.push(Problem::new(
+                format!("{at}.install"),
+                "is empty: expected at least one target, for example install",
+            ));
+        }
+        if self.timeout.is_zero() {
+            found.push(Problem::new(
+                format!("{at}.timeout"),
+                "is zero: expected for example 30m",
+            ));
+        }
+        for name in self.env.keys() {
+            if !is_env_name(name) {
+                found.push(Problem::new(
+                    format!("{at}.env.{name}"),
+                    "is not a variable's name: expected letters, digits and _",
+                ));
+            }
+        }
+    }
+}
+
+/// `format` is 1 in every file that this version reads.
+pub fn check_format(format: u32, found: &mut Vec<Problem>) {
+    if format != 1 {
+        found.push(Problem::new(
+            "format",
+            format!("{format} is not a form that this version reads: expected 1"),
+        ));
+    }
+}
+
+/// A name becomes a part of a cell's identity and of a directory's name.
+pub fn check_name(at: &str, name: &str, found: &mut Vec<Problem>) {
+    if !is_word(name) {
+        found.push(Problem::new(
+            at,
+            format!(
+                "'{name}' is not a name: expected 1 to 64 letters, digits and any of . _ + -, \
+                 starting with a letter or digit"
+            ),
+        ));
+    }
+}
+
+fn check_guest_path(at: &str, path: &str, found: &mut Vec<Problem>) {
+    let plain =
+        |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_graphic());
+    let good = path
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(plain));
+    if !good {
+        found.push(Problem::new(
+            at,
+            format!("'{path}' is not an absolute directory of the guest: expected for example /usr/tests/portable"),
+        ));
+    }
+}
+
+fn is_word(word: &str) -> bool {
+    word.len() <= 64
+        && word.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b))
+}
+
+fn is_env_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Checks that each of `names` is one of `known`; `what` is the word for one: `port`.
+pub fn check_known(at: &str, what: &str, names: &[&str], known: &[&str], found: &mut Vec<Problem>) {
+    for (i, name) in names.iter().enumerate() {
+        if !known.contains(name) {
+            found.push(
+                Problem::new(
+                    format!("{at}[{i}]"),
+                    format!(
+                        "unknown {what} '{name}': expected one of {}",
+                        known.join(", ")
+                    ),
+                )
+                .help(did_you_mean(name, known.iter().copied())),
+            );
+        }
+    }
+}

@@ -1,1 +1,3 @@
 //! Every side effect on the host: process, files, clock.
+
+pub mod yaml;

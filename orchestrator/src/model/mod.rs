@@ -12,6 +12,7 @@ pub mod port;
 pub mod problem;
 pub mod project;
 pub mod units;
+pub mod watch;
 
 pub use cell::{CellId, CellResult, Crash, CrashKind, GuestEnd, GuestRecord, Side};
 pub use event::{Event, JobKind, Stamped};
@@ -21,3 +22,4 @@ pub use outcome::{Attempt, Outcome, StageResult};
 pub use port::{Port, Traits};
 pub use problem::Problem;
 pub use project::Project;
+pub use watch::ConsoleWatch;

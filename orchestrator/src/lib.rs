@@ -10,6 +10,10 @@
 //! them all; [`store`] keeps every event; [`host`] has every side effect on the host; [`cli`] is
 //! what people type. Stages never import each other: a test in `tests/` checks the edges.
 
+// Test support is shared with the examples, which know this crate by its name.
+#[cfg(test)]
+extern crate self as fallout;
+
 pub mod model;
 
 pub mod build;

@@ -43,6 +43,18 @@ pub struct CellId {
     pub side: Side,
 }
 
+impl CellId {
+    /// The name of the cell's column in tables: the port, with the variant where a suite has
+    /// `several` of them.
+    pub fn column(&self, several: bool) -> PortName {
+        if several {
+            PortName(format!("{}+{}", self.port, self.variant))
+        } else {
+            self.port.clone()
+        }
+    }
+}
+
 impl fmt::Display for CellId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!(

@@ -105,6 +105,9 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// Faults of the host or the emulator: cells that say nothing, and why.
     pub host_faults: Vec<String>,
+    /// What is worth a line and is no finding: new and vanished cases, gaps in the baseline.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl Verdict {

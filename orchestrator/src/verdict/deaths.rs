@@ -1,0 +1,191 @@
+//! Panics and hangs: one finding for each case and title, blamed on the case, with the ports
+//! where the same case passes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::cases::{self, Before};
+use super::chance::Count;
+use super::tally::Table;
+use super::traits::Explainer;
+use super::words;
+use crate::model::{
+    CaseId, Crash, CrashKind, Finding, FindingKind, Outcome, PortTally, Side, Verdict,
+};
+
+/// The case that is blamed, how it ended, and the title of the crash.
+type Identity<'a> = (Option<&'a CaseId>, CrashKind, &'a str);
+
+#[derive(Debug)]
+struct Death<'a> {
+    /// By column: how often.
+    times: Vec<u32>,
+    crash: Option<&'a Crash>,
+}
+
+/// Adds the panics and hangs of a suite.
+pub fn judge(table: &Table<'_>, explainer: &Explainer, verdict: &mut Verdict) {
+    let then = collect(table, Side::Baseline);
+    for (identity, death) in collect(table, Side::Candidate) {
+        let earlier = then.get(&identity);
+        verdict
+            .findings
+            .push(finding(table, explainer, identity, &death, earlier));
+    }
+}
+
+fn collect<'a>(table: &Table<'a>, side: Side) -> BTreeMap<Identity<'a>, Death<'a>> {
+    let mut deaths: BTreeMap<Identity<'a>, Death<'a>> = BTreeMap::new();
+    let mut record = |identity, column: usize, crash| {
+        let death = deaths.entry(identity).or_insert_with(|| Death {
+            times: vec![0; table.columns.len()],
+            crash: None,
+        });
+        death.times[column] = death.times[column].saturating_add(1);
+        death.crash = death.crash.or(crash);
+    };
+    for (column, cell) in table.cells.iter().filter(|(_, c)| c.id.side == side) {
+        let crashes = cell
+            .guests
+            .iter()
+            .filter_map(|g| Some((g.number, g.crash.as_ref()?)));
+        let crashes: HashMap<u32, &Crash> = crashes.collect();
+        let mut told: HashSet<u32> = HashSet::new();
+        for attempt in &cell.attempts {
+            let (kind, plain) = match attempt.outcome {
+                Outcome::Crashed => (CrashKind::Panic, "the kernel died without a message"),
+                Outcome::Hung => (CrashKind::Hang, "no answer in time"),
+                _ => continue,
+            };
+            let crash = crashes.get(&attempt.guest).copied();
+            match crash.filter(|c| c.blamed.as_ref().is_none_or(|b| *b == attempt.case)) {
+                Some(crash) => {
+                    told.insert(attempt.guest);
+                    let identity = (Some(&attempt.case), crash.kind, crash.title.as_str());
+                    record(identity, *column, Some(crash));
+                }
+                None => record((Some(&attempt.case), kind, plain), *column, None),
+            }
+        }
+        for guest in &cell.guests {
+            if let Some(crash) = guest
+                .crash
+                .as_ref()
+                .filter(|_| !told.contains(&guest.number))
+            {
+                let identity = (crash.blamed.as_ref(), crash.kind, crash.title.as_str());
+                record(identity, *column, Some(crash));
+            }
+        }
+    }
+    deaths
+}
+
+fn finding(
+    table: &Table<'_>,
+    explainer: &Explainer,
+    (case, crash_kind, title): Identity<'_>,
+    death: &Death<'_>,
+    earlier: Option<&Death<'_>>,
+) -> Finding {
+    let row = case.and_then(|c| table.row(c));
+    let columns = 0..table.columns.len();
+    let count = |i: usize| {
+        row.as_ref()
+            .map_or(Count::default(), |r| r.candidate[i].count())
+    };
+    let kind = match crash_kind {
+        CrashKind::Panic => FindingKind::Panic,
+        CrashKind::Hang => FindingKind::Hang,
+    };
+    let failing: Vec<usize> = columns.clone().filter(|i| death.times[*i] > 0).collect();
+    let dead_tally = |i: &usize| {
+        let times = death.times[*i];
+        let guests = table
+            .cells
+            .iter()
+            .filter(|(at, c)| at == i && c.id.side == Side::Candidate);
+        let guests: usize = guests.map(|(_, c)| c.guests.len()).sum();
+        let total = if row.is_some() {
+            count(*i).total
+        } else {
+            guests as u32
+        };
+        PortTally {
+            port: table.columns[*i].label.clone(),
+            bad: times,
+            total: total.max(times),
+            outcome: match crash_kind {
+                CrashKind::Panic => Outcome::Crashed.word().to_owned(),
+                CrashKind::Hang => Outcome::Hung.word().to_owned(),
+            },
+            reason: Some(words::quote(title)),
+        }
+    };
+    let dead: Vec<PortTally> = failing.iter().map(dead_tally).collect();
+    let tallies = |which: &dyn Fn(usize) -> bool| -> Vec<PortTally> {
+        let Some(row) = row.as_ref() else {
+            return Vec::new();
+        };
+        let chosen = columns
+            .clone()
+            .filter(|i| death.times[*i] == 0 && which(*i));
+        chosen
+            .map(|i| row.candidate[i].port_tally(&table.columns[i], count(i)))
+            .collect()
+    };
+    let passing = tallies(&|i| count(i).all_good());
+    let silent = tallies(&|i| count(i).total == 0);
+    let splits = explainer.splits(
+        |i| death.times[i] > 0,
+        |i| death.times[i] == 0 && count(i).all_good(),
+    );
+    let before = |i: &usize| {
+        if earlier.is_some_and(|e| e.times[*i] > 0) {
+            return Before::Known;
+        }
+        match &row {
+            // Another end than this one is no acquittal, and no sign that this is old.
+            Some(row) if row.baseline[*i].count().bad > 0 => Before::New,
+            Some(row) => cases::before(table, row, *i, count(*i)),
+            None if table.complete(Side::Baseline, *i) => Before::New,
+            None => Before::Unknown,
+        }
+    };
+    let news = cases::news_of(table, failing.iter().map(before));
+    let (on, bad) = (words::ports(&dead), words::bad_of(&dead));
+    let title = words::quote(title);
+    let what = match (kind, case) {
+        (FindingKind::Panic, Some(case)) => {
+            format!("The kernel dies in `{case}` on {on} ({bad}): {title}")
+        }
+        (FindingKind::Panic, None) => {
+            format!("The kernel dies on {on} while no case runs: {title}")
+        }
+        (_, Some(case)) => format!("`{case}` hangs on {on} ({bad}): {title}"),
+        (_, None) => format!("The guest falls silent on {on} while no case runs: {title}"),
+    };
+    let what = what.trim_end_matches(['.', ' ']).to_owned();
+    let passes = match words::passes(&passing) {
+        p if p.is_empty() => ".".to_owned(),
+        p => format!("; it{}.", p.trim_start_matches(',')),
+    };
+    let why = match splits.as_slice() {
+        splits if failing.len() > 1 && !splits.is_empty() => {
+            format!(" Where: {}.", words::rivals(splits))
+        }
+        _ => String::new(),
+    };
+    Finding {
+        kind,
+        news,
+        suite: table.suite.to_owned(),
+        case: case.cloned(),
+        sentence: format!("{what}{passes}{why} {}", words::news(news)),
+        failing: dead,
+        passing,
+        silent,
+        splits,
+        crash: death.crash.cloned(),
+        evidence: Vec::new(),
+    }
+}

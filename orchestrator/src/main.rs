@@ -1,3 +1,7 @@
 //! The `fallout` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fallout::cli::main()
+}

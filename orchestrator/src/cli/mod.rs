@@ -1,1 +1,91 @@
 //! The command line: one file per subcommand.
+//!
+//! Errors become text and an exit code here and nowhere else. Standard output is for results,
+//! standard error for everything else; a reader that goes away is not an error.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub mod args;
+pub mod context;
+pub mod exit;
+pub mod term;
+
+pub mod completions;
+pub mod console;
+pub mod diff;
+pub mod image;
+pub mod matrix;
+pub mod plan;
+pub mod port;
+pub mod report;
+pub mod repro;
+pub mod resume;
+pub mod run;
+pub mod show;
+
+use args::{Cli, Command};
+use context::Context;
+use exit::{Exit, Failure, Outcome};
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        // Not eprintln: a closed standard error must not panic within a panic.
+        let _ = writeln!(
+            std::io::stderr(),
+            "fallout: internal error, please report it: {panic}"
+        );
+    }));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Clean
+            };
+            return exit.into();
+        }
+    };
+    let outcome =
+        std::panic::catch_unwind(|| dispatch(cli)).unwrap_or_else(|_| Err(Failure::internal("")));
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            complain(&failure.message);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Outcome {
+    let context = Context::new(cli.images, cli.verbose)?;
+    match cli.command {
+        Command::Run(args) => run::run(&context, &args),
+        Command::Resume(args) => resume::run(&context, &args),
+        Command::Plan(args) => plan::run(&context, &args),
+        Command::Show(args) => show::run(&context, &args),
+        Command::Diff(args) => diff::run(&context, &args),
+        Command::Report(args) => report::run(&context, &args),
+        Command::Image(command) => image::run(&context, &command),
+        Command::Port(command) => port::run(&context, &command),
+        Command::Matrix(command) => matrix::run(&context, &command),
+        Command::Console(args) => console::run(&context, &args),
+        Command::Repro(args) => repro::run(&context, &args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+/// Prints a message on standard error, each line with `error:` in front.
+fn complain(message: &str) {
+    let stderr = std::io::stderr();
+    let word = term::paint("error:", "1;31", term::colours(&stderr));
+    let mut stderr = stderr.lock();
+    for line in message.lines() {
+        let _ = writeln!(stderr, "{word} {line}");
+    }
+}

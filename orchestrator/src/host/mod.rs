@@ -1,4 +1,6 @@
 //! Every side effect on the host: process, files, clock.
 
+pub mod dirs;
+pub mod files;
 pub mod text;
 pub mod yaml;

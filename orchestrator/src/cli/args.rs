@@ -1,0 +1,348 @@
+//! The command line's words. What they do stands in one file per subcommand.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::{CaseId, PortName, Side};
+
+use super::image::ImageCommand;
+
+/// Finds the fallout of an operating-system change on every architecture.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fallout",
+    version,
+    propagate_version = true,
+    after_help = "Exit status: 0 clean, 1 findings, 2 usage or bad input, 3 host trouble \
+                  (some cells say nothing), 4 interrupted, 70 internal error.\n\n\
+                  First steps:\n  fallout port list\n  fallout plan matrices/quickstart.yaml\n  \
+                  fallout run matrices/quickstart.yaml"
+)]
+pub struct Cli {
+    /// The directory with the port manifests [default: the nearest `images/` above the matrix
+    /// or the current directory; FALLOUT_IMAGES]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub images: Option<Utf8PathBuf>,
+    /// Says more on standard error; twice says everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a matrix and say what was found
+    #[command(after_help = "Examples:\n  fallout run matrices/quickstart.yaml\n  \
+        fallout run matrices/quickstart.yaml --ports amd64,s390x --suites portable")]
+    Run(RunArgs),
+    /// Go on with an interrupted run from its last finished case
+    #[command(after_help = "Example:\n  fallout resume last")]
+    Resume(ResumeArgs),
+    /// Print what a run would do and why, and do nothing
+    #[command(after_help = "Example:\n  fallout plan matrices/quickstart.yaml --ports i386")]
+    Plan(PlanArgs),
+    /// Show the verdict of a run, or all that is known of some of its cases
+    #[command(after_help = "Examples:\n  fallout show\n  \
+        fallout show last wire/t_pack:big_endian")]
+    Show(ShowArgs),
+    /// Compare two runs
+    #[command(after_help = "Example:\n  fallout diff 0199 last")]
+    Diff(DiffArgs),
+    /// Write the report of a run
+    #[command(after_help = "Example:\n  fallout report last --format html -o report.html")]
+    Report(ReportArgs),
+    /// Make, check and remove bootable images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Show the ports that have a manifest
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// Check matrix files
+    #[command(subcommand)]
+    Matrix(MatrixCommand),
+    /// Attach to the console of a live guest
+    #[command(after_help = "Example:\n  fallout console portable/sparc64/stock/candidate")]
+    Console(ConsoleArgs),
+    /// Boot the very guest of a failure and open its shell
+    #[command(after_help = "Example:\n  fallout repro last wire/t_pack:big_endian@s390x")]
+    Repro(ReproArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  fallout completions bash > /etc/bash_completion.d/fallout")]
+    Completions(CompletionsArgs),
+}
+
+/// Which part of a matrix.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
+    /// Only these ports
+    #[arg(long, value_name = "PORT,…", value_delimiter = ',')]
+    pub ports: Vec<String>,
+    /// Only these suites
+    #[arg(long, value_name = "SUITE,…", value_delimiter = ',')]
+    pub suites: Vec<String>,
+}
+
+/// `fallout run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The matrix file
+    pub matrix: Utf8PathBuf,
+    /// Which part of it
+    #[command(flatten)]
+    pub only: Selection,
+    /// Run every cell again, whatever the cache knows
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print the events as JSON, one a line, and the verdict last
+    #[arg(long)]
+    pub json: bool,
+    /// Cores to use [default: the matrix's limit, or all]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub jobs: Option<u32>,
+    /// Keep build trees and guests' disks
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `fallout resume`
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run: `last`, or the beginning of its id
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Print the events as JSON, one a line, and the verdict last
+    #[arg(long)]
+    pub json: bool,
+    /// Cores to use [default: the matrix's limit, or all]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub jobs: Option<u32>,
+}
+
+/// `fallout plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The matrix file
+    pub matrix: Utf8PathBuf,
+    /// Which part of it
+    #[command(flatten)]
+    pub only: Selection,
+    /// Plan as if the cache knew no cell
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fallout show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The run: `last`, or the beginning of its id
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Cases: `PROGRAM:CASE`
+    #[arg(value_name = "CASE")]
+    pub cases: Vec<CaseId>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fallout diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The run to compare with: `last`, or the beginning of its id
+    #[arg(value_name = "RUN")]
+    pub old: String,
+    /// The run that is looked at
+    #[arg(value_name = "RUN")]
+    pub new: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fallout report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run: `last`, or the beginning of its id
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// The form of the report
+    #[arg(short, long, value_enum)]
+    pub format: ReportFormat,
+    /// The file to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+}
+
+/// The forms of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// One page with everything in it
+    Html,
+    /// For scripts
+    Json,
+    /// JUnit XML
+    Junit,
+    /// Test Anything Protocol
+    Tap,
+}
+
+/// `fallout port …`
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// One line a port: status, emulator, image
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that the manifest says of a port
+    #[command(after_help = "Example:\n  fallout port show s390x")]
+    Show {
+        /// The port's name
+        port: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `fallout matrix …`
+#[derive(Debug, Subcommand)]
+pub enum MatrixCommand {
+    /// Say everything that is wrong in matrix files
+    #[command(after_help = "Example:\n  fallout matrix check matrices/*.yaml")]
+    Check {
+        /// Matrix files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<Utf8PathBuf>,
+    },
+}
+
+/// `fallout console`
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// The cell, SUITE/PORT/VARIANT/SIDE, with its run in front where it is not the last one
+    #[arg(required = true, num_args = 1..=2, value_names = ["[RUN] CELL"])]
+    pub words: Vec<String>,
+}
+
+impl ConsoleArgs {
+    /// The run's name and the cell's.
+    pub fn target(&self) -> (&str, &str) {
+        match self.words.as_slice() {
+            [run, cell, ..] => (run, cell),
+            [cell] => ("last", cell),
+            [] => ("last", ""),
+        }
+    }
+}
+
+/// `fallout repro`
+#[derive(Debug, Args)]
+pub struct ReproArgs {
+    /// The run: `last`, or the beginning of its id
+    pub run: String,
+    /// The failure: PROGRAM:CASE@PORT
+    #[arg(value_name = "CASE@PORT")]
+    pub failure: CaseAtPort,
+    /// The suite, where several have the case
+    #[arg(long)]
+    pub suite: Option<String>,
+    /// Which side's build
+    #[arg(long, value_enum, default_value = "candidate")]
+    pub side: SideArg,
+}
+
+/// A side as a word of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SideArg {
+    /// Without the patches
+    Baseline,
+    /// The revision under test
+    Candidate,
+}
+
+impl From<SideArg> for Side {
+    fn from(side: SideArg) -> Self {
+        match side {
+            SideArg::Baseline => Self::Baseline,
+            SideArg::Candidate => Self::Candidate,
+        }
+    }
+}
+
+/// A case on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseAtPort {
+    /// The case.
+    pub case: CaseId,
+    /// The port.
+    pub port: PortName,
+}
+
+impl std::str::FromStr for CaseAtPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("'{text}' is not a failure: expected PROGRAM:CASE@PORT");
+        let (case, port) = text.rsplit_once('@').ok_or_else(bad)?;
+        if port.is_empty() {
+            return Err(bad());
+        }
+        Ok(Self {
+            case: case.parse().map_err(|_| bad())?,
+            port: port.into(),
+        })
+    }
+}
+
+/// `fallout completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_failure_is_split_at_the_last_at() {
+        let got: CaseAtPort = "a/t_b:c@d@e".parse().unwrap();
+        assert_eq!(got.case, CaseId::new("a/t_b", "c@d"));
+        assert_eq!(got.port.as_str(), "e");
+        for bad in ["a:b", "a@b", "a:b@", "@", ""] {
+            assert!(bad.parse::<CaseAtPort>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_console_takes_the_last_run_by_default() {
+        let parse = |words: &[&str]| match Cli::try_parse_from(words).unwrap().command {
+            Command::Console(args) => args,
+            _ => unreachable!(),
+        };
+        assert_eq!(
+            parse(&["fallout", "console", "a/b/c/d"]).target(),
+            ("last", "a/b/c/d")
+        );
+        assert_eq!(
+            parse(&["fallout", "console", "01", "x"]).target(),
+            ("01", "x")
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! What every subcommand needs: directories, ports, a matrix with all that belongs to it.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::host::dirs::{Dirs, find_images, manifests};
+use crate::host::yaml::{self, Doc};
+use crate::model::problem::{Problem, did_you_mean};
+use crate::model::{Port, Project};
+use crate::plan::matrix::Matrix;
+use crate::plan::resolve::{Resolved, resolve};
+
+use super::args::Selection;
+use super::exit::Failure;
+
+/// What the global options and the environment say.
+#[derive(Debug)]
+pub struct Context {
+    /// Cache, state and sockets.
+    pub dirs: Dirs,
+    /// How much to say on standard error.
+    pub verbose: u8,
+    images: Option<Utf8PathBuf>,
+}
+
+/// A matrix, its ports' manifests and its projects, all checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The matrix, as its file says.
+    pub matrix: Matrix,
+    /// The suites with their projects and ports; already restricted to what was selected.
+    pub resolved: Resolved,
+    /// Where the manifests are.
+    pub images: Utf8PathBuf,
+}
+
+impl Context {
+    /// From the global options and the environment.
+    pub fn new(images: Option<Utf8PathBuf>, verbose: u8) -> Result<Self, Failure> {
+        Ok(Self {
+            dirs: Dirs::from_env()?,
+            verbose,
+            images,
+        })
+    }
+
+    /// The directory with the manifests; `near` is a file whose surroundings are searched first.
+    pub fn images_dir(&self, near: Option<&Utf8Path>) -> Result<Utf8PathBuf, Failure> {
+        let var = std::env::var("FALLOUT_IMAGES")
+            .ok()
+            .filter(|v| !v.is_empty());
+        let cwd = std::env::current_dir()
+            .ok()
+            .and_then(|dir| Utf8PathBuf::from_path_buf(dir).ok());
+        let above = near
+            .and_then(|file| file.canonicalize_utf8().ok())
+            .and_then(|file| file.parent().map(Utf8Path::to_owned));
+        let starts: Vec<&Utf8Path> = above.iter().chain(&cwd).map(AsRef::as_ref).collect();
+        let var = var.as_deref().map(Utf8Path::new);
+        Ok(find_images(self.images.as_deref(), var, &starts)?)
+    }
+
+    /// All ports that have a manifest, by name. Every wrong manifest is told.
+    pub fn ports(&self, images: &Utf8Path) -> Result<Vec<Port>, Failure> {
+        let files = manifests(images)
+            .map_err(|e| Failure::host(format!("{images}: cannot be listed: {e}")))?;
+        let mut ports = Vec::new();
+        let mut wrong = Vec::new();
+        for file in &files {
+            match yaml::read::<Port>(file, |port| check_place(port, file)) {
+                Ok(doc) => ports.push(doc.value),
+                Err(error) => wrong.push(error.to_string()),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(Failure::usage(wrong.join("\n")));
+        }
+        ports.sort_by(|a, b| a.port.cmp(&b.port));
+        Ok(ports)
+    }
+
+    /// A matrix with its manifests and projects, restricted to a selection.
+    pub fn load(&self, file: &Utf8Path, only: &Selection) -> Result<Loaded, Failure> {
+        // A missing file is told before a missing images directory.
+        if let Err(e) = std::fs::metadata(file) {
+            return Err(Failure::usage(format!("{file}: cannot be read: {e}")));
+        }
+        let images = self.images_dir(Some(file))?;
+        let ports = self.ports(&images)?;
+        let names: Vec<&str> = ports.iter().map(|p| p.port.as_str()).collect();
+        let doc = yaml::read::<Matrix>(file, |m| m.check(&names))?;
+        let base = file.parent().unwrap_or(Utf8Path::new(""));
+
+        let mut projects = Vec::new();
+        let mut problems = Vec::new();
+        let mut wrong = Vec::new();
+        for (i, suite) in doc.value.suites.iter().enumerate() {
+            let Some(path) = &suite.project else {
+                projects.push(None);
+                continue;
+            };
+            let at = base.join(path);
+            if !at.is_file() {
+                let message = format!("no file {at}: expected a project file");
+                problems.push(Problem::new(format!("suites[{i}].project"), message));
+                continue;
+            }
+            match yaml::read::<Project>(&at, Project::check) {
+                Ok(project) => projects.push(Some((at, project.value))),
+                Err(error) => wrong.push(error.to_string()),
+            }
+        }
+        wrong.extend(doc.verify(problems).err().map(|e| e.to_string()));
+        if !wrong.is_empty() {
+            return Err(Failure::usage(wrong.join("\n")));
+        }
+        let resolved = resolve(&doc.value, base, &projects, &ports);
+        let resolved = resolved.map_err(|p| match doc.verify(p) {
+            Err(bad) => Failure::from(bad),
+            Ok(()) => Failure::internal("a matrix was refused without a reason"),
+        })?;
+        check_selection(&doc, only)?;
+        let resolved = resolved.select(&only.ports, &only.suites);
+        if resolved.suites.is_empty() {
+            let message = format!("{file}: none of the selected suites runs on a selected port");
+            return Err(Failure::usage(message));
+        }
+        let mut missing = Vec::new();
+        for suite in &resolved.suites {
+            let field = format!("suites[{}]", suite.index);
+            if let Some(dir) = &suite.project.source.path
+                && !dir.is_dir()
+            {
+                missing.push(Problem::new(
+                    &field,
+                    format!("no directory {dir}: expected the source tree"),
+                ));
+            }
+            if let Some(series) = &suite.project.patches
+                && !series.is_file()
+            {
+                missing.push(Problem::new(
+                    &field,
+                    format!("no file {series}: expected a quilt series"),
+                ));
+            }
+        }
+        doc.verify(missing)?;
+        Ok(Loaded {
+            matrix: doc.value,
+            resolved,
+            images,
+        })
+    }
+}
+
+/// A manifest stands at `FAMILY/PORT.yaml`.
+fn check_place(port: &Port, file: &Utf8Path) -> Vec<Problem> {
+    let mut found = Vec::new();
+    crate::model::project::check_format(port.format, &mut found);
+    let stem = file.file_stem().unwrap_or_default();
+    if port.port.as_str() != stem {
+        let message = format!("is '{}', expected the file's name, {stem}", port.port);
+        found.push(Problem::new("port", message));
+    }
+    let family = file
+        .parent()
+        .and_then(Utf8Path::file_name)
+        .unwrap_or_default();
+    if port.family != family {
+        let message = format!(
+            "is '{}', expected the directory's name, {family}",
+            port.family
+        );
+        found.push(Problem::new("family", message));
+    }
+    found
+}
+
+/// Everything selected must be in the matrix.
+fn check_selection(doc: &Doc<Matrix>, only: &Selection) -> Result<(), Failure> {
+    let suites: Vec<String> = doc.value.suites.iter().map(|s| s.name.clone()).collect();
+    known("--ports", &only.ports, &doc.value.ports, &doc.file)?;
+    known("--suites", &only.suites, &suites, &doc.file)
+}
+
+fn known(flag: &str, words: &[String], known: &[String], file: &Utf8Path) -> Result<(), Failure> {
+    let wrong: Vec<String> = words
+        .iter()
+        .filter(|w| !known.contains(w))
+        .map(|w| {
+            let help = did_you_mean(w, known.iter().map(String::as_str));
+            let help = help.map_or(String::new(), |h| format!("; {h}"));
+            format!(
+                "{flag}: {file} has no '{w}': expected of {}{help}",
+                known.join(", ")
+            )
+        })
+        .collect();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::usage(wrong.join("\n")))
+    }
+}

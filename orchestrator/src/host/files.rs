@@ -1,0 +1,228 @@
+//! Files: written whole or not at all, hashed by content, locked between processes; programs by
+//! name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::FlockOperation;
+
+use crate::model::Key;
+
+/// What went wrong with a file of the host's.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}: {cause}")]
+pub struct FileError {
+    /// `read`, `write`, `lock`.
+    pub what: &'static str,
+    /// Which.
+    pub path: Utf8PathBuf,
+    /// What the system said.
+    pub cause: io::Error,
+}
+
+fn failed(what: &'static str, path: &Utf8Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |cause| FileError { what, path, cause }
+}
+
+/// Writes a file so that a reader, and a machine that loses power, sees the old content or the
+/// new and never a part. Makes the directory if it is missing.
+pub fn write_atomic(path: &Utf8Path, bytes: &[u8]) -> Result<(), FileError> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_str().is_empty() => dir,
+        _ => Utf8Path::new("."),
+    };
+    let write = || {
+        fs::create_dir_all(dir)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".writing-")
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(failed("write", path))
+}
+
+/// The names that [`tree_hash`] passes by wherever they are.
+const IGNORED: [&str; 2] = [".git", "target"];
+
+/// The hash of a tree's content: relative paths in byte order, each with its kind, its
+/// executable bit and its bytes; a symbolic link is its target's text. Times, owners and other
+/// permissions do not count. `.git` and `target` are passed by. A single file can be given too.
+pub fn tree_hash(root: &Utf8Path) -> Result<Key, FileError> {
+    let mut entries = Vec::new();
+    list(root, Utf8Path::new(""), &mut entries)?;
+    // Whole paths are sorted, not directories one by one: the order is that of the text.
+    entries.sort();
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(b"tree 1");
+    for relative in entries {
+        let path = match relative.as_str() {
+            "" => root.to_owned(),
+            _ => root.join(&relative),
+        };
+        let meta = fs::symlink_metadata(&path).map_err(failed("read", &path))?;
+        let (kind, content): (&[u8], Vec<u8>) = if meta.is_symlink() {
+            let target = fs::read_link(&path).map_err(failed("read", &path))?;
+            (b"l", target.into_os_string().into_encoded_bytes())
+        } else if meta.is_file() {
+            let kind = if meta.permissions().mode() & 0o111 == 0 {
+                b"f"
+            } else {
+                b"x"
+            };
+            let mut file = blake3::Hasher::new();
+            let read = File::open(&path).and_then(|f| file.update_reader(f).map(|_| ()));
+            read.map_err(failed("read", &path))?;
+            (kind, file.finalize().as_bytes().to_vec())
+        } else {
+            // Sockets and the like are no source.
+            continue;
+        };
+        part(relative.as_str().as_bytes());
+        part(kind);
+        part(&content);
+    }
+    Ok(Key(hasher.finalize().to_hex().to_string()))
+}
+
+fn list(root: &Utf8Path, below: &Utf8Path, into: &mut Vec<Utf8PathBuf>) -> Result<(), FileError> {
+    let here = if below.as_str().is_empty() {
+        root.to_owned()
+    } else {
+        root.join(below)
+    };
+    let meta = fs::symlink_metadata(&here).map_err(failed("read", &here))?;
+    // The root may be a link to a directory; links below it are content.
+    let root_link = below.as_str().is_empty() && here.is_dir();
+    if !(meta.is_dir() || root_link) {
+        into.push(below.to_owned());
+        return Ok(());
+    }
+    for entry in here.read_dir_utf8().map_err(failed("read", &here))? {
+        let entry = entry.map_err(failed("read", &here))?;
+        if !IGNORED.contains(&entry.file_name()) {
+            list(root, &below.join(entry.file_name()), into)?;
+        }
+    }
+    Ok(())
+}
+
+/// The identity of a quilt series: its own text and that of every patch it names. A changed
+/// comment in the series changes it too; what is not named does not.
+pub fn series_hash(series: &Utf8Path) -> Result<Key, FileError> {
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    for patch in series_patches(series)? {
+        parts.push(patch.as_str().as_bytes().to_vec());
+        parts.push(read_bounded(&patch, MAX_PATCH_BYTES)?);
+    }
+    let text = read_bounded(series, MAX_PATCH_BYTES)?;
+    // Only file names and content: another clone of the same tree has the same series.
+    let dir = series.parent().unwrap_or(Utf8Path::new(""));
+    for part in parts.iter_mut().step_by(2) {
+        let name = String::from_utf8_lossy(part).into_owned();
+        let relative = Utf8Path::new(&name)
+            .strip_prefix(dir)
+            .map(Utf8Path::to_owned);
+        if let Ok(relative) = relative {
+            *part = relative.into_string().into_bytes();
+        }
+    }
+    parts.push(text);
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    Ok(Key::of("series 1", &parts))
+}
+
+/// The largest patch or series file, in bytes.
+const MAX_PATCH_BYTES: u64 = 64 << 20;
+
+/// The patches that a quilt series names, in its order, beside the series. Comments, empty lines
+/// and what follows a patch's name (`-p1`) are passed by.
+pub fn series_patches(series: &Utf8Path) -> Result<Vec<Utf8PathBuf>, FileError> {
+    let text = read_bounded(series, MAX_PATCH_BYTES)?;
+    let text = String::from_utf8_lossy(&text);
+    let dir = series.parent().unwrap_or(Utf8Path::new(""));
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split('#').next()?.split_whitespace().next())
+        .map(|name| dir.join(name))
+        .collect())
+}
+
+fn read_bounded(path: &Utf8Path, most_bytes: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|f| f.take(most_bytes + 1).read_to_end(&mut bytes))
+        .map_err(failed("read", path))?;
+    if bytes.len() as u64 > most_bytes {
+        let cause = io::Error::other(format!("is larger than {} MiB", most_bytes >> 20));
+        return Err(failed("read", path)(cause));
+    }
+    Ok(bytes)
+}
+
+/// A lock between processes, held until it is dropped or the process ends. The file stays: to
+/// remove it would let two processes hold "the" lock.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock of a file; waits for who has it. Blocks the thread.
+pub fn lock(path: &Utf8Path) -> Result<Lock, FileError> {
+    let file = lock_file(path)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)
+        .map_err(|e| failed("lock", path)(e.into()))?;
+    Ok(Lock { _file: file })
+}
+
+/// Takes the lock of a file, or nothing where somebody else has it.
+pub fn try_lock(path: &Utf8Path) -> Result<Option<Lock>, FileError> {
+    let file = lock_file(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(failed("lock", path)(e.into())),
+    }
+}
+
+fn lock_file(path: &Utf8Path) -> Result<File, FileError> {
+    let open = || {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+    };
+    open().map_err(failed("lock", path))
+}
+
+/// Where a program is: the first executable file of that name in `PATH`.
+pub fn find_program(name: &str) -> Option<Utf8PathBuf> {
+    let path = std::env::var("PATH").ok()?;
+    find_in(&path, name)
+}
+
+fn find_in(path: &str, name: &str) -> Option<Utf8PathBuf> {
+    path.split(':')
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| Utf8Path::new(dir).join(name))
+        .find(|file| {
+            fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! A matrix joined with its projects and manifests: what there is to do, nothing left to look up.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use super::matrix::{Baseline, Limits, Matrix, Order, Retries, Runner, SuiteSpec, no_patches};
+use crate::model::problem::Problem;
+use crate::model::{Port, PortName, Project, Side};
+
+/// A matrix with everything it refers to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Resolved {
+    /// The matrix's name.
+    pub name: String,
+    /// The matrix's sentence.
+    pub description: String,
+    /// The ports that have at least one cell, in the matrix's order.
+    pub ports: Vec<Port>,
+    /// The suites, in the matrix's order.
+    pub suites: Vec<Suite>,
+    /// What a run may use.
+    pub limits: Limits,
+    /// What is tried again.
+    pub retries: Retries,
+}
+
+/// A suite with its project.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Suite {
+    /// Its place in the matrix file, from 0.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// What is built; its paths are relative to the working directory or absolute.
+    pub project: Project,
+    /// What the candidate is compared with.
+    pub baseline: Baseline,
+    /// How often the suite is executed in a cell.
+    pub passes: u32,
+    /// The order of the programs in a pass.
+    pub order: Order,
+    /// The time limit of a cell.
+    pub timeout: Duration,
+    /// What runs the cases.
+    pub runner: Runner,
+    /// Where it runs.
+    pub points: Vec<Point>,
+}
+
+/// A port with a kernel variant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Point {
+    /// The port.
+    pub port: PortName,
+    /// The kernel variant.
+    pub variant: String,
+}
+
+impl Suite {
+    /// The sides that are run: the candidate, and the baseline where there is one.
+    pub fn sides(&self) -> &'static [Side] {
+        match self.baseline {
+            Baseline::None => &[Side::Candidate],
+            Baseline::Unpatched => &[Side::Baseline, Side::Candidate],
+        }
+    }
+
+    /// The series that is applied for a side.
+    pub fn patches(&self, side: Side) -> Option<&Utf8Path> {
+        match side {
+            Side::Baseline => None,
+            Side::Candidate => self.project.patches.as_deref(),
+        }
+    }
+
+    /// What runs the cases on a port; `auto` is the manifest's choice.
+    pub fn runner_on(&self, port: &Port) -> Runner {
+        match (self.runner, port.image.runner.as_str()) {
+            (Runner::Auto, "kyua") => Runner::Kyua,
+            (Runner::Auto, _) => Runner::Sh,
+            (given, _) => given,
+        }
+    }
+}
+
+impl Resolved {
+    /// The manifest of a port.
+    pub fn port(&self, name: &PortName) -> Option<&Port> {
+        self.ports.iter().find(|p| p.port == *name)
+    }
+
+    /// The suite of a name.
+    pub fn suite(&self, name: &str) -> Option<&Suite> {
+        self.suites.iter().find(|s| s.name == name)
+    }
+
+    /// Leaves only the ports and suites that are named; an empty list names all.
+    #[must_use]
+    pub fn select(mut self, ports: &[String], suites: &[String]) -> Self {
+        if !suites.is_empty() {
+            self.suites.retain(|s| suites.contains(&s.name));
+        }
+        if !ports.is_empty() {
+            for suite in &mut self.suites {
+                suite.points.retain(|p| ports.contains(&p.port.0));
+            }
+        }
+        self.suites.retain(|s| !s.points.is_empty());
+        let suites = &self.suites;
+        self.ports.retain(|port| {
+            let mut points = suites.iter().flat_map(|s| &s.points);
+            points.any(|p| p.port == port.port)
+        });
+        self
+    }
+}
+
+/// A suite's project file: where it stands, and what it says.
+pub type ProjectFile = (Utf8PathBuf, Project);
+
+/// Joins a checked matrix with the project files of its suites (in their order, none for a suite
+/// that has its project inline) and with the manifests. `base` is the matrix file's directory.
+pub fn resolve(
+    matrix: &Matrix,
+    base: &Utf8Path,
+    projects: &[Option<ProjectFile>],
+    ports: &[Port],
+) -> Result<Resolved, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut suites = Vec::new();
+    for (index, spec) in matrix.suites.iter().enumerate() {
+        let at = format!("suites[{index}]");
+        let file = projects.get(index).and_then(Option::as_ref);
+        let Some(project) = join(spec, base, file) else {
+            problems.push(Problem::new(at, "has no project"));
+            continue;
+        };
+        if spec.baseline == Baseline::Unpatched && project.patches.is_none() {
+            problems.push(no_patches(&at));
+        }
+        let points: Vec<Point> = matrix
+            .points(spec)
+            .map(|(port, variant)| Point {
+                port: port.into(),
+                variant: variant.to_owned(),
+            })
+            .collect();
+        if points.is_empty() {
+            let message = "runs nowhere: every port is excluded";
+            problems.push(Problem::new(&at, message));
+        }
+        suites.push(Suite {
+            index,
+            name: spec.name.clone(),
+            project,
+            baseline: spec.baseline,
+            passes: spec.passes,
+            order: spec.order,
+            timeout: spec.timeout,
+            runner: spec.runner,
+            points,
+        });
+    }
+    let mut used = Vec::new();
+    for name in &matrix.ports {
+        match ports.iter().find(|p| p.port.as_str() == name) {
+            Some(port) => used.push(port.clone()),
+            None => problems.push(Problem::new("ports", format!("no manifest of '{name}'"))),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let all = Resolved {
+        name: matrix.name.clone(),
+        description: matrix.description.clone(),
+        ports: used,
+        suites,
+        limits: matrix.limits.clone(),
+        retries: matrix.retries.clone(),
+    };
+    Ok(all.select(&[], &[]))
+}
+
+/// The project of a suite, its paths made relative to what the two files' are relative to.
+fn join(spec: &SuiteSpec, base: &Utf8Path, file: Option<&ProjectFile>) -> Option<Project> {
+    let (dir, mut project) = match file {
+        Some((path, project)) => (path.parent().unwrap_or(Utf8Path::new("")), project.clone()),
+        None => (base, spec.inline_project()?),
+    };
+    if let Some(path) = &mut project.source.path {
+        *path = tidy(&dir.join(&*path));
+    }
+    project.patches = match (&spec.patches, &project.patches) {
+        (Some(own), _) => Some(tidy(&base.join(own))),
+        (None, Some(theirs)) => Some(tidy(&dir.join(theirs))),
+        (None, None) => None,
+    };
+    if let Some(cases) = &spec.cases {
+        project.cases = Some(cases.clone());
+    }
+    Some(project)
+}
+
+/// The path without `.` and, where a name is in front of it, `..`: for people's eyes. A symbolic
+/// link in front of a `..` is not looked at; matrices live beside what they name.
+fn tidy(path: &Utf8Path) -> Utf8PathBuf {
+    let mut out = Utf8PathBuf::new();
+    for part in path.components() {
+        match part.as_str() {
+            "." => {}
+            ".." if out.file_name().is_some() => {
+                out.pop();
+            }
+            word => out.push(word),
+        }
+    }
+    if out.as_str().is_empty() {
+        out.push(".");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_tidied() {
+        for (path, want) in [
+            ("matrices/../examples/./a", "examples/a"),
+            ("../x/../y", "../y"),
+            ("../../x", "../../x"),
+            ("./", "."),
+            ("/a/../b", "/b"),
+        ] {
+            assert_eq!(tidy(path.into()), want, "{path}");
+        }
+    }
+}

@@ -85,6 +85,10 @@ pub struct Toolchain {
     /// The `ARCH` word of the Linux kernel's makefiles.
     #[serde(default)]
     pub kernel_arch: Option<String>,
+    /// The file that the emulator boots, in the kernel's build tree; its last part is the make
+    /// target. Needed where a source recipe builds the kernel.
+    #[serde(default)]
+    pub kernel_image: Option<String>,
 }
 
 /// What an image is made of.

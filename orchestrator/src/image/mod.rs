@@ -1,1 +1,3 @@
 //! Images: manifests, verified download, assembly without root, cache.
+
+pub mod source;

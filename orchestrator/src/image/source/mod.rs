@@ -1,0 +1,191 @@
+//! Components cross-built from the distribution's source: a kernel, a userland, test libraries.
+//!
+//! For ports without binaries in the archive, and for kernels of our own. A component is a recipe
+//! (data and a shell script in `images/linux/sources/NAME`) applied to a port:
+//!
+//! ```text
+//! recipe + port -> resolve -> key --cached--------------------------> component
+//!                              |                                        ^
+//!                              +-> fetch -> unpack -> patch -> build.sh +
+//! ```
+//!
+//! A component's key covers the recipe's files, the resolved source (name and SHA-256), the patch
+//! series, the compiler's version, the port's facts and the keys of what it needs. Each component
+//! is a cache entry of its own: a changed ATF does not rebuild the kernel.
+//!
+//! Builds run without root, without the network where the host lets us take it away, and with a
+//! clean environment. Everything here blocks: call it from a thread that may.
+//!
+//! Deliberately not here: what an image is made of (that is the image's assembly), and any
+//! knowledge of a port or a component by name.
+
+mod archive;
+mod build;
+mod cache;
+mod error;
+mod recipe;
+mod run;
+mod script;
+#[cfg(test)]
+mod tests;
+mod toolchain;
+mod unpack;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+pub use archive::{Archive, SourceFile};
+pub use cache::merge_tree;
+pub use error::SourceError;
+pub use recipe::{Loaded, Origin, Recipe};
+pub use toolchain::{Flags, Toolchain, sysroot_flags};
+
+use crate::model::ids::Key;
+use crate::model::port::Port;
+
+/// Told what is done now, in a few words, and done of total where that is known.
+pub type Progress<'a> = dyn Fn(&str, Option<(u64, u64)>) + 'a;
+
+/// How a build is watched and stopped.
+pub struct Watch<'a> {
+    /// Told what is done now.
+    pub progress: &'a Progress<'a>,
+    /// Asked about ten times a second; true ends the build.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// What to build, and where.
+pub struct Request<'a> {
+    /// The port; its `image.sources` name the components.
+    pub port: &'a Port,
+    /// The directory of recipes: `images/linux/sources`.
+    pub recipes: &'a Utf8Path,
+    /// The cache's directory for this module; made if absent.
+    pub cache: &'a Utf8Path,
+    /// Patch series by component, applied in order.
+    pub patches: &'a BTreeMap<String, Vec<Utf8PathBuf>>,
+    /// Compilers to run at the same time.
+    pub jobs: usize,
+    /// Ask the archive anew which versions it has.
+    pub refresh: bool,
+}
+
+/// A component, ready in the cache. Any of the three trees may be absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// Version of this note's form: 1.
+    pub format: u32,
+    /// The recipe's name.
+    pub name: String,
+    /// The port's name.
+    pub port: String,
+    /// The hash of all inputs.
+    pub key: Key,
+    /// Its directory in the cache. `root/` goes into the guest, `sysroot/` is compiled against,
+    /// `boot/` has `kernel`, `config`, `System.map`.
+    pub dir: Utf8PathBuf,
+    /// The files of the archive that it was made from.
+    pub sources: Vec<SourceFile>,
+    /// The compiler; empty where none was used.
+    pub toolchain: String,
+    /// How long each step took, when it was built.
+    pub steps: Vec<Step>,
+    /// True where this call built nothing.
+    #[serde(skip)]
+    pub cached: bool,
+}
+
+/// One step of a build.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// `fetch`, `unpack`, or what the build script calls it.
+    pub name: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Component {
+    /// One of its trees (`root`, `sysroot`, `boot`), where it has that.
+    pub fn tree(&self, name: &str) -> Option<Utf8PathBuf> {
+        let dir = self.dir.join(name);
+        dir.is_dir().then_some(dir)
+    }
+
+    /// The kernel, where it has one.
+    pub fn kernel(&self) -> Option<Utf8PathBuf> {
+        let file = self.dir.join("boot/kernel");
+        file.is_file().then_some(file)
+    }
+}
+
+/// A component with its key, before anything is downloaded or built.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The recipe.
+    pub loaded: Loaded,
+    /// The files of its source.
+    pub sources: Vec<SourceFile>,
+    /// The compiler's version; empty where none is used.
+    pub toolchain: String,
+    /// The hash of all inputs.
+    pub key: Key,
+    /// Whether the cache has it.
+    pub cached: bool,
+}
+
+/// Resolves the port's components, with what they need, in the order of building. Needs the
+/// network only for sources that were never resolved, or on `refresh`.
+pub fn plan(request: &Request<'_>, watch: &Watch<'_>) -> Result<Vec<Planned>, SourceError> {
+    let port = request.port;
+    let toolchain = Toolchain::probe(port, watch)?;
+    let archive = Archive {
+        suite: &port.image.suite,
+        cache: request.cache,
+    };
+    let mut planned: Vec<Planned> = Vec::new();
+    for loaded in recipe::load_all(request.recipes, &port.image.sources, port)? {
+        (watch.progress)(&format!("resolve {}", loaded.name), None);
+        let sources = archive.resolve(&loaded.recipe.source, request.refresh, watch)?;
+        let needs: Vec<&Key> = loaded
+            .recipe
+            .needs
+            .iter()
+            .filter_map(|n| planned.iter().find(|p| &p.loaded.name == n))
+            .map(|p| &p.key)
+            .collect();
+        let key = build::key(request, &loaded, &sources, &toolchain, &needs)?;
+        let cached = build::lookup(request.cache, port, &loaded.name, &key).is_some();
+        let used = match loaded.recipe.no_compiler {
+            true => String::new(),
+            false => toolchain.version.clone(),
+        };
+        planned.push(Planned {
+            loaded,
+            sources,
+            toolchain: used,
+            key,
+            cached,
+        });
+    }
+    Ok(planned)
+}
+
+/// Gives all components of the port, built where the cache does not have them, in the order of
+/// building. A component that another process is building is waited for.
+pub fn build_components(
+    request: &Request<'_>,
+    watch: &Watch<'_>,
+) -> Result<Vec<Component>, SourceError> {
+    let planned = plan(request, watch)?;
+    let mut done: Vec<Component> = Vec::new();
+    for plan in &planned {
+        let component = build::build(request, plan, &done, watch)?;
+        done.push(component);
+    }
+    Ok(done)
+}

@@ -1,0 +1,99 @@
+//! From downloaded files to a source tree: unpack, then the patch series.
+
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::error::{IoContext, SourceError};
+use super::recipe::Origin;
+use super::run::{Ran, capture, run};
+use super::{Watch, cache};
+
+/// Unpacks `files` (in the order of their resolution) into the new directory `into`.
+pub fn unpack(
+    origin: &Origin,
+    files: &[Utf8PathBuf],
+    into: &Utf8Path,
+    scratch: &Utf8Path,
+    watch: &Watch<'_>,
+) -> Result<(), SourceError> {
+    match origin {
+        Origin::SourcePackage { .. } => {
+            let dsc = files
+                .iter()
+                .find(|f| f.extension() == Some("dsc"))
+                .ok_or_else(|| SourceError::Unpack {
+                    what: origin.packages().join(" "),
+                    output: "the archive gave no .dsc file for it".into(),
+                })?;
+            // The files are verified against the archive's signed index already.
+            let mut command = Command::new("dpkg-source");
+            command
+                .args(["--no-check", "--no-copy", "-x"])
+                .args([dsc, into]);
+            check(dsc, run(&mut command, watch.stop, &mut |_| {})?)
+        }
+        Origin::TarballPackage { tarball, .. } => {
+            debs(files, scratch, watch)?;
+            std::fs::create_dir_all(into).doing("create", into)?;
+            let mut command = Command::new("tar");
+            command
+                .args(["--strip-components=1", "--no-same-owner", "-xf"])
+                .arg(scratch.join(tarball))
+                .args(["-C", into.as_str()]);
+            check(
+                Utf8Path::new(tarball),
+                run(&mut command, watch.stop, &mut |_| {})?,
+            )?;
+            cache::remove_tree(scratch.as_std_path());
+            Ok(())
+        }
+        Origin::Packages { .. } => debs(files, into, watch),
+    }
+}
+
+fn debs(files: &[Utf8PathBuf], into: &Utf8Path, watch: &Watch<'_>) -> Result<(), SourceError> {
+    std::fs::create_dir_all(into).doing("create", into)?;
+    for deb in files {
+        let mut command = Command::new("dpkg-deb");
+        command.arg("--extract").args([deb.as_path(), into]);
+        check(deb, run(&mut command, watch.stop, &mut |_| {})?)?;
+    }
+    Ok(())
+}
+
+fn check(what: &Utf8Path, ran: Ran) -> Result<(), SourceError> {
+    if ran.ok {
+        return Ok(());
+    }
+    Err(SourceError::Unpack {
+        what: what.to_string(),
+        output: ran.tail,
+    })
+}
+
+/// Applies the series in order; the first patch that does not apply ends it.
+pub fn apply(
+    series: &[Utf8PathBuf],
+    source: &Utf8Path,
+    component: &str,
+    version: &str,
+    watch: &Watch<'_>,
+) -> Result<(), SourceError> {
+    for patch in series {
+        let path = patch.canonicalize_utf8().doing("find", patch)?;
+        let mut command = Command::new("patch");
+        command
+            .args(["-p1", "--forward", "--batch", "--no-backup-if-mismatch"])
+            .args(["-d", source.as_str(), "-i", path.as_str()]);
+        if let Err(output) = capture(&mut command, watch.stop)? {
+            return Err(SourceError::Patch {
+                patch: patch.clone(),
+                component: component.to_owned(),
+                version: version.to_owned(),
+                output,
+            });
+        }
+    }
+    Ok(())
+}

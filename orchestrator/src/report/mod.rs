@@ -2,7 +2,11 @@
 //!
 //! Every format is written from one value, [`RunReport`]: what the run was, what came of its
 //! cells, and the verdict. Nothing here judges. Text that came out of a guest is cleaned by
-//! the sanitiser before it is shown, whatever the format.
+//! [`crate::host::text`] before it is shown, whatever the format.
+
+pub mod grid;
+pub mod json;
+pub mod terminal;
 
 #[cfg(test)]
 #[path = "../../tests/support/sample.rs"]

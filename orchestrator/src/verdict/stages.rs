@@ -17,10 +17,12 @@ use crate::model::{
 /// Cases that a line names before it counts the rest.
 const NAMED_CASES: usize = 5;
 
+/// What makes two breaks one: the stage, the message without the port's name, and the news.
+type Break = (StageResult, String, News);
+
 /// Adds stage failures, and the faults of the host and the emulator.
 pub fn judge(table: &Table<'_>, explainer: &Explainer, verdict: &mut Verdict) {
-    let mut breaks: BTreeMap<(StageResult, String, News), Vec<(usize, &CellResult)>> =
-        BTreeMap::new();
+    let mut breaks: BTreeMap<Break, Vec<(usize, &CellResult)>> = BTreeMap::new();
     for (column, cell) in &table.cells {
         host_faults(cell, verdict);
         if cell.stage == StageResult::Complete || cell.stage.is_host_fault() {

@@ -120,7 +120,7 @@ fn planted(port: &str, case: &str, pass: u32) -> (Outcome, Option<String>) {
             Outcome::Failed,
             text("t_ctype.c:40: 1 checks failed; see output for more details"),
         ),
-        "mem/t_arena:zero" if (spot * 3 + pass) % 4 == 1 && spot % 2 == 0 => (
+        "mem/t_arena:zero" if (spot * 3 + pass) % 4 == 1 && [0, 2, 4, 6, 8].contains(&spot) => (
             Outcome::Failed,
             text("t_arena.c:112: byte 24 is 0x7f, expected 0"),
         ),
@@ -165,6 +165,9 @@ fn third_party(port: &str, case: &str) -> (Outcome, Option<String>) {
     }
 }
 
+/// How an attempt ends, by port, case and pass.
+type Script = dyn Fn(&str, &str, u32) -> (Outcome, Option<String>);
+
 fn crash_of(port: &str, case: &CaseId) -> Option<Crash> {
     let lines = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect();
     match (port, case.to_string().as_str()) {
@@ -200,7 +203,7 @@ fn suite_cell(
     port: &str,
     side: Side,
     cases: &[CaseId],
-    outcome: &dyn Fn(&str, &str, u32) -> (Outcome, Option<String>),
+    outcome: &Script,
 ) -> CellResult {
     let mut attempts = Vec::new();
     let mut guests = Vec::new();

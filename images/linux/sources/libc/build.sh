@@ -17,9 +17,13 @@ for tree in root sysroot; do
     if [ -d "$from/$dir" ]; then mkdir -p "$OUT/$tree/$dir"; cp -P "$from/$dir"/ld*.so* "$OUT/$tree/$dir/"; fi
   done
 done
-# Profilers and the debugger's thread library: of no use to a test.
-rm -f "$OUT/root/usr/lib/$MULTIARCH"/libthread_db.so.* "$OUT/root/usr/lib/$MULTIARCH"/libmemusage.so* \
-  "$OUT/root/usr/lib/$MULTIARCH"/libpcprofile.so*
+# What the guest does not take: profilers, the debugger's thread library, name services of other
+# hosts, and empty libraries that only programs of older days were linked to. On ports with large
+# pages each is a MiB of zeros that every boot unpacks.
+for name in BrokenLocale anl c_malloc_debug memusage nsl nss_compat nss_dns nss_files nss_hesiod \
+  pcprofile thread_db util; do
+  rm -f "$OUT/root/usr/lib/$MULTIARCH/lib$name".so*
+done
 
 libs="$OUT/sysroot/usr/lib/$MULTIARCH"
 cp -R "$from/include" "$OUT/sysroot/usr/include"

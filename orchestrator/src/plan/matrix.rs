@@ -497,3 +497,6 @@ fn no_doubles(at: &str, words: &[&str], found: &mut Vec<Problem>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,17 @@
 //! YAML in, a graph of jobs out: pure.
 //!
-//! [`matrix`] is the file's shape, [`resolve`] joins it with projects and manifests. Files are
-//! read elsewhere and handed in as values.
+//! [`matrix`] is the file's shape, [`resolve`] joins it with projects and manifests, [`graph`]
+//! makes [`job`]s of it, and [`schedule`] says which of them start next. Files are read, hashes
+//! made and caches asked elsewhere; what they say is handed in as values.
 
+pub mod graph;
+pub mod job;
 pub mod matrix;
 pub mod resolve;
+pub mod schedule;
 
+pub use graph::{Facts, ImageFact, SourceFact, plan};
+pub use job::{Inputs, Job, JobIx, Plan, Todo, Work};
 pub use matrix::Matrix;
 pub use resolve::{Resolved, Suite};
+pub use schedule::{Capacity, Schedule, Skip, forecast};

@@ -1,0 +1,352 @@
+//! From a resolved matrix and facts about this machine to a graph of jobs.
+//!
+//! ```text
+//! image PORT -> build SUITE/PORT/SIDE -> cell SUITE/PORT/VARIANT/SIDE
+//!      \___________________________________/
+//! ```
+//!
+//! Nothing is looked up here: hashes of trees, keys of images, answers of the cache are handed in
+//! as [`Facts`]. What is not known before a job has run stays open in the key of those behind it,
+//! and is filled in then ([`Job::key_with`]).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::job::{
+    INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE, Inputs, Job, JobIx, Plan, Todo, Work, key_of,
+};
+use super::matrix::{Order, Runner};
+use super::resolve::{Resolved, Suite};
+use crate::model::{CellId, JobKind, Key, Port, PortName, Side};
+
+/// What is known of a port's image before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageFact {
+    /// Its key, where its inputs are known without asking an archive.
+    pub key: Option<Key>,
+    /// The key of what the cross compiler needs of it, where that is apart from the image's.
+    pub sysroot: Option<Key>,
+    /// Whether it is in the cache.
+    pub ready: bool,
+}
+
+/// What is known of a suite's source before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceFact {
+    /// The hash of the tree without patches; none for a package that was never fetched.
+    pub tree: Option<Key>,
+    /// The identity of the patch series, where there is one.
+    pub series: Option<Key>,
+}
+
+/// What the planner is told about the machine and its cache.
+pub struct Facts<'a> {
+    /// Images by port; an absent one was never made.
+    pub images: BTreeMap<PortName, ImageFact>,
+    /// Sources by suite.
+    pub sources: BTreeMap<String, SourceFact>,
+    /// The cross compiler's identity by port: a version, or path, size and time of the program.
+    pub compilers: BTreeMap<PortName, String>,
+    /// The emulator's identity by port.
+    pub emulators: BTreeMap<PortName, String>,
+    /// The hash of what a cached job made; none where the cache does not have it.
+    pub cached: &'a dyn Fn(JobKind, &Key) -> Option<Key>,
+    /// What a job of this name took before.
+    pub took: &'a dyn Fn(&str) -> Option<Duration>,
+    /// The inputs of the last job of this name that was done here.
+    pub last: &'a dyn Fn(&str) -> Option<Inputs>,
+    /// Cells are run whatever the cache has.
+    pub fresh: bool,
+}
+
+/// What an emulator takes on the host beyond the guest's memory, in MiB: measured 100 to 115.
+const EMULATOR_OVERHEAD_MIB: u64 = 128;
+/// What the assembly of an image from packages takes, in MiB.
+const ASSEMBLY_MIB: u64 = 384;
+/// What a compiler takes, in MiB.
+const COMPILER_MIB: u64 = 768;
+
+/// Makes the plan.
+pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
+    let mut maker = Maker {
+        facts,
+        plan: Plan::default(),
+    };
+    let images: BTreeMap<&PortName, JobIx> = matrix
+        .ports
+        .iter()
+        .map(|port| (&port.port, maker.image(port)))
+        .collect();
+    let mut builds = BTreeMap::new();
+    for suite in &matrix.suites {
+        for port in ports_of(suite, matrix) {
+            for side in suite.sides() {
+                let build = maker.build(suite, port, *side, images[&port.port]);
+                builds.insert((&suite.name, &port.port, *side), build);
+            }
+        }
+    }
+    for suite in &matrix.suites {
+        for point in &suite.points {
+            let Some(port) = matrix.port(&point.port) else {
+                continue;
+            };
+            for side in suite.sides() {
+                let id = CellId {
+                    suite: suite.name.clone(),
+                    port: point.port.clone(),
+                    variant: point.variant.clone(),
+                    side: *side,
+                };
+                let build = builds[&(&suite.name, &port.port, *side)];
+                maker.cell(id, suite, port, &matrix.limits, [images[&port.port], build]);
+            }
+        }
+    }
+    leave_out_unneeded(&mut maker.plan);
+    maker.plan
+}
+
+/// The ports of a suite, each once.
+fn ports_of<'a>(suite: &'a Suite, matrix: &'a Resolved) -> impl Iterator<Item = &'a Port> {
+    matrix
+        .ports
+        .iter()
+        .filter(|port| suite.points.iter().any(|point| point.port == port.port))
+}
+
+struct Maker<'a> {
+    facts: &'a Facts<'a>,
+    plan: Plan,
+}
+
+/// A job without what [`Maker::add`] finds out.
+struct Draft {
+    work: Work,
+    inputs: Inputs,
+    needs: Vec<JobIx>,
+    mem_mib: u64,
+    priority: u8,
+}
+
+impl Maker<'_> {
+    fn image(&mut self, port: &Port) -> JobIx {
+        let fact = self
+            .facts
+            .images
+            .get(&port.port)
+            .cloned()
+            .unwrap_or_default();
+        let from_source = !port.image.sources.is_empty();
+        let work = Work::Image {
+            port: port.port.clone(),
+        };
+        let name = work.to_string();
+        let inputs = inputs([(INPUT_IMAGE, fact.key.clone().map(|k| k.0))]);
+        let (todo, why) = if fact.ready {
+            (Todo::Cached, "cached".to_owned())
+        } else {
+            (Todo::Run, self.why(&name, &inputs))
+        };
+        self.plan.jobs.push(Job {
+            est: (self.facts.took)(&name),
+            name,
+            work,
+            // An image's key is its maker's business; it is not hashed a second time.
+            key: fact.key,
+            inputs,
+            needs: Vec::new(),
+            todo,
+            why,
+            cores: 1,
+            mem_mib: if from_source {
+                2 * COMPILER_MIB
+            } else {
+                ASSEMBLY_MIB
+            },
+            // What is built from source takes many minutes: it must not start last. Packages
+            // come last, so that a port that is ready runs before the next one is made.
+            priority: if from_source { 3 } else { 0 },
+        });
+        self.plan.jobs.len() - 1
+    }
+
+    fn build(&mut self, suite: &Suite, port: &Port, side: Side, image: JobIx) -> JobIx {
+        let source = self
+            .facts
+            .sources
+            .get(&suite.name)
+            .cloned()
+            .unwrap_or_default();
+        let fact = self
+            .facts
+            .images
+            .get(&port.port)
+            .cloned()
+            .unwrap_or_default();
+        let patches = match (side, suite.patches(side)) {
+            (Side::Candidate, Some(_)) => source.series.map(|k| k.0),
+            _ => Some("none".to_owned()),
+        };
+        let compiler = self.facts.compilers.get(&port.port).cloned();
+        let inputs = inputs([
+            (INPUT_IMAGE, fact.sysroot.or(fact.key).map(|k| k.0)),
+            (INPUT_SOURCE, source.tree.map(|k| k.0)),
+            ("patches", patches),
+            ("build recipe", Some(as_text(&suite.project.build))),
+            ("toolchain", Some(as_text(&port.toolchain))),
+            ("compiler", Some(compiler.unwrap_or_default())),
+            ("port", Some(port.port.0.clone())),
+        ]);
+        self.add(Draft {
+            work: Work::Build {
+                suite: suite.name.clone(),
+                port: port.port.clone(),
+                side,
+            },
+            inputs,
+            needs: vec![image],
+            mem_mib: COMPILER_MIB,
+            priority: 1,
+        })
+    }
+
+    fn cell(
+        &mut self,
+        id: CellId,
+        suite: &Suite,
+        port: &Port,
+        limits: &super::matrix::Limits,
+        [image, build]: [JobIx; 2],
+    ) {
+        let built = &self.plan.jobs[build];
+        let output = built
+            .key
+            .as_ref()
+            .and_then(|key| self.cached(JobKind::Build, key));
+        let emulator = self.facts.emulators.get(&port.port).cloned();
+        let runner = match suite.runner_on(port) {
+            Runner::Auto => "auto",
+            Runner::Kyua => "kyua",
+            Runner::Sh => "sh",
+        };
+        let order = match suite.order {
+            Order::Listed => "listed",
+        };
+        let kept = [
+            limits.console_bytes,
+            limits.channel_bytes,
+            limits.output_bytes,
+        ];
+        let inputs = inputs([
+            (INPUT_IMAGE, self.plan.jobs[image].key.clone().map(|k| k.0)),
+            (INPUT_BUILD, output.map(|k| k.0)),
+            ("emulator", Some(emulator.unwrap_or_default())),
+            ("emulator settings", Some(as_text(&port.emulator))),
+            ("runner", Some(runner.to_owned())),
+            ("cases", Some(suite.project.cases_root().to_owned())),
+            ("passes", Some(suite.passes.to_string())),
+            ("order", Some(order.to_owned())),
+            ("timeout", Some(suite.timeout.as_millis().to_string())),
+            ("limits", Some(format!("{kept:?} {}", limits.guests))),
+            // A stored result says which cell it is of.
+            ("cell", Some(id.to_string())),
+        ]);
+        self.add(Draft {
+            work: Work::Cell(id),
+            inputs,
+            needs: vec![image, build],
+            mem_mib: u64::from(port.emulator.mem_mib) + EMULATOR_OVERHEAD_MIB,
+            priority: 2,
+        });
+    }
+
+    fn cached(&self, kind: JobKind, key: &Key) -> Option<Key> {
+        (self.facts.cached)(kind, key)
+    }
+
+    fn add(&mut self, draft: Draft) -> JobIx {
+        let kind = draft.work.kind();
+        let name = draft.work.to_string();
+        let key = key_of(kind, &draft.inputs);
+        let hit = key.as_ref().and_then(|key| self.cached(kind, key));
+        let ignored = self.facts.fresh && kind == JobKind::Cell;
+        let (todo, why) = match hit {
+            Some(_) if ignored => (Todo::Run, "asked to run again".to_owned()),
+            Some(_) => (Todo::Cached, "cached".to_owned()),
+            None => (Todo::Run, self.why(&name, &draft.inputs)),
+        };
+        self.plan.jobs.push(Job {
+            est: (self.facts.took)(&name),
+            name,
+            work: draft.work,
+            key,
+            inputs: draft.inputs,
+            needs: draft.needs,
+            todo,
+            why,
+            cores: 1,
+            mem_mib: draft.mem_mib,
+            priority: draft.priority,
+        });
+        self.plan.jobs.len() - 1
+    }
+
+    /// Why a job has to run.
+    fn why(&self, name: &str, inputs: &Inputs) -> String {
+        let Some(last) = (self.facts.last)(name) else {
+            return "never done here".to_owned();
+        };
+        let changed: Vec<&str> = inputs
+            .iter()
+            .filter(|(label, value)| value.is_some() && last.get(*label) != Some(value))
+            .map(|(label, _)| label.as_str())
+            .collect();
+        if !changed.is_empty() {
+            return format!("changed: {}", changed.join(", "));
+        }
+        let open: Vec<&str> = inputs
+            .iter()
+            .filter(|(_, value)| value.is_none())
+            .map(|(label, _)| label.as_str())
+            .collect();
+        if open.is_empty() {
+            "no longer in the cache".to_owned()
+        } else {
+            format!("not known yet: {}", open.join(", "))
+        }
+    }
+}
+
+/// An image or a build that nothing uses any more, because every cell behind it is cached.
+fn leave_out_unneeded(plan: &mut Plan) {
+    let mut needed = vec![false; plan.jobs.len()];
+    for ix in (0..plan.jobs.len()).rev() {
+        let job = &plan.jobs[ix];
+        let wanted = needed[ix] || job.kind() == JobKind::Cell;
+        if wanted && job.todo == Todo::Run {
+            for &need in &job.needs {
+                needed[need] = true;
+            }
+        }
+        if !wanted && job.todo == Todo::Run {
+            let job = &mut plan.jobs[ix];
+            job.todo = Todo::NotNeeded;
+            job.why = "all that needs it is cached".to_owned();
+        }
+    }
+}
+
+fn inputs<const N: usize>(list: [(&str, Option<String>); N]) -> Inputs {
+    list.into_iter()
+        .map(|(label, value)| (label.to_owned(), value))
+        .collect()
+}
+
+/// A settings value as text for a hash. Every field takes part; the form is JSON.
+fn as_text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|e| format!("unwritable: {e}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! Which jobs start next: the policy alone, without a clock, threads or effects.
+//!
+//! - The sum of the running jobs' cores and memory never exceeds the machine's.
+//! - A job starts when all that it needs has ended well; what needs a failed job is skipped, with
+//!   the reason.
+//! - First by priority, then by the longest way that is left behind a job, so that what keeps
+//!   others waiting does not start late; at last by place.
+//! - A job that does not fit lets smaller ones by, but only [`PATIENCE`] of them: then nothing
+//!   else starts until it fits, so that none starves.
+//!
+//! ```text
+//! waiting -> ready -> running -> done
+//!    |         ^         | \---> failed
+//!    v         \--again--/
+//! skipped
+//! ```
+
+use std::time::Duration;
+
+use super::job::{JobIx, Plan, Todo};
+use crate::model::JobKind;
+
+/// How many jobs may overtake one that does not fit at the moment.
+pub const PATIENCE: u32 = 8;
+
+/// What the jobs may use together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Cores.
+    pub cores: u32,
+    /// Memory in MiB.
+    pub mem_mib: u64,
+}
+
+/// A job that will not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skip {
+    /// Which.
+    pub job: JobIx,
+    /// The job that failed, where that is why.
+    pub because: Option<JobIx>,
+    /// Why, for people.
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// For this many jobs.
+    Waiting(usize),
+    Ready,
+    Running,
+    Done,
+    Failed,
+    Skipped,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    name: String,
+    state: State,
+    cores: u32,
+    mem_mib: u64,
+    priority: u8,
+    /// The estimated time of this job and of the longest chain behind it.
+    way: Duration,
+    overtaken: u32,
+    dependants: Vec<JobIx>,
+}
+
+/// The state of a plan that is being executed.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    slots: Vec<Slot>,
+    capacity: Capacity,
+    free: Capacity,
+    refused: Vec<Skip>,
+    stopped: bool,
+}
+
+impl Schedule {
+    /// A schedule of a plan's jobs. A cached job waits for nothing and weighs nothing: it is given
+    /// out so that its result is taken over. A job that is not needed is never given out. One that
+    /// wants more cores than there are gets all; one that wants more memory than there is can
+    /// never run: see [`Schedule::refused`].
+    pub fn new(plan: &Plan, capacity: Capacity) -> Self {
+        let mut slots: Vec<Slot> = Vec::with_capacity(plan.jobs.len());
+        for job in &plan.jobs {
+            let run = job.todo == Todo::Run;
+            let waits = job
+                .needs
+                .iter()
+                .filter(|&&n| plan.jobs[n].todo != Todo::NotNeeded);
+            slots.push(Slot {
+                name: job.name.clone(),
+                state: match (job.todo, waits.count()) {
+                    (Todo::NotNeeded, _) => State::Done,
+                    (Todo::Run, open) if open > 0 => State::Waiting(open),
+                    _ => State::Ready,
+                },
+                cores: if run {
+                    job.cores.min(capacity.cores)
+                } else {
+                    0
+                },
+                mem_mib: if run { job.mem_mib } else { 0 },
+                priority: if run { job.priority } else { u8::MAX },
+                way: if run {
+                    guess(plan, job)
+                } else {
+                    Duration::ZERO
+                },
+                overtaken: 0,
+                dependants: Vec::new(),
+            });
+        }
+        // A job stands behind all that it needs, so one walk from the end is enough.
+        for (ix, job) in plan.jobs.iter().enumerate().rev() {
+            if job.todo != Todo::Run {
+                continue;
+            }
+            let own = guess(plan, job);
+            let behind = slots[ix].dependants.iter().map(|&d| slots[d].way).max();
+            slots[ix].way = own + behind.unwrap_or_default();
+            for &need in &job.needs {
+                slots[need].dependants.push(ix);
+            }
+        }
+        let mut schedule = Self {
+            slots,
+            capacity,
+            free: capacity,
+            refused: Vec::new(),
+            stopped: false,
+        };
+        schedule.refuse_too_large();
+        schedule
+    }
+
+    fn refuse_too_large(&mut self) {
+        for ix in 0..self.slots.len() {
+            let slot = &self.slots[ix];
+            let open = matches!(slot.state, State::Waiting(_) | State::Ready);
+            if !open || slot.mem_mib <= self.capacity.mem_mib {
+                continue;
+            }
+            let reason = format!(
+                "needs {} MiB of memory, {} MiB may be used",
+                slot.mem_mib, self.capacity.mem_mib
+            );
+            self.slots[ix].state = State::Skipped;
+            self.refused.push(Skip {
+                job: ix,
+                because: None,
+                reason,
+            });
+            let more = self.skip_behind(ix, "cannot run");
+            self.refused.extend(more);
+        }
+    }
+
+    /// The jobs that cannot run on this machine, and those behind them.
+    pub fn refused(&self) -> &[Skip] {
+        &self.refused
+    }
+
+    /// The jobs to start now, the most urgent first. They count as running from here on; each
+    /// must be reported by [`finished`](Self::finished) or [`again`](Self::again).
+    pub fn next(&mut self) -> Vec<JobIx> {
+        if self.stopped {
+            return Vec::new();
+        }
+        let mut ready: Vec<JobIx> = (0..self.slots.len())
+            .filter(|&ix| self.slots[ix].state == State::Ready)
+            .collect();
+        ready.sort_by_key(|&ix| {
+            let slot = &self.slots[ix];
+            let tired = slot.overtaken >= PATIENCE;
+            let rank = (tired, slot.priority, slot.way);
+            (std::cmp::Reverse(rank), ix)
+        });
+        let mut started = Vec::new();
+        let mut passed: Vec<JobIx> = Vec::new();
+        for ix in ready {
+            let slot = &self.slots[ix];
+            if slot.cores <= self.free.cores && slot.mem_mib <= self.free.mem_mib {
+                let weighs = slot.cores > 0 || slot.mem_mib > 0;
+                self.free.cores -= slot.cores;
+                self.free.mem_mib -= slot.mem_mib;
+                self.slots[ix].state = State::Running;
+                started.push(ix);
+                if weighs {
+                    for &before in &passed {
+                        self.slots[before].overtaken += 1;
+                    }
+                }
+            } else {
+                passed.push(ix);
+            }
+            if passed.iter().any(|&p| self.slots[p].overtaken >= PATIENCE) {
+                break;
+            }
+        }
+        started
+    }
+
+    /// A running job ended. Where it failed, all that needs it is skipped and returned. A job
+    /// that does not run is passed by.
+    pub fn finished(&mut self, ix: JobIx, ok: bool) -> Vec<Skip> {
+        if !self.release(ix) {
+            return Vec::new();
+        }
+        if !ok {
+            self.slots[ix].state = State::Failed;
+            return self.skip_behind(ix, "failed");
+        }
+        self.slots[ix].state = State::Done;
+        for dependant in self.slots[ix].dependants.clone() {
+            let state = &mut self.slots[dependant].state;
+            if let State::Waiting(open) = *state {
+                *state = if open > 1 {
+                    State::Waiting(open - 1)
+                } else {
+                    State::Ready
+                };
+            }
+        }
+        Vec::new()
+    }
+
+    /// A running job ended by a fault that is not its own and is to run once more.
+    pub fn again(&mut self, ix: JobIx) {
+        if self.release(ix) {
+            self.slots[ix].state = State::Ready;
+        }
+    }
+
+    /// Starts nothing more. Running jobs still have to be reported.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Number of jobs that run now.
+    pub fn running(&self) -> usize {
+        self.count(|s| s == State::Running)
+    }
+
+    /// Number of jobs that have neither run nor been skipped yet.
+    pub fn left(&self) -> usize {
+        self.count(|s| matches!(s, State::Waiting(_) | State::Ready))
+    }
+
+    /// Whether nothing runs and nothing will.
+    pub fn is_over(&self) -> bool {
+        self.running() == 0 && (self.stopped || self.left() == 0)
+    }
+
+    fn count(&self, which: impl Fn(State) -> bool) -> usize {
+        self.slots.iter().filter(|s| which(s.state)).count()
+    }
+
+    fn release(&mut self, ix: JobIx) -> bool {
+        let Some(slot) = self.slots.get(ix) else {
+            return false;
+        };
+        if slot.state != State::Running {
+            return false;
+        }
+        self.free.cores += slot.cores;
+        self.free.mem_mib += slot.mem_mib;
+        true
+    }
+
+    fn skip_behind(&mut self, failed: JobIx, what: &str) -> Vec<Skip> {
+        let reason = format!("{} {what}", self.slots[failed].name);
+        let mut skips = Vec::new();
+        let mut stack = self.slots[failed].dependants.clone();
+        while let Some(ix) = stack.pop() {
+            if matches!(self.slots[ix].state, State::Waiting(_)) {
+                self.slots[ix].state = State::Skipped;
+                stack.extend(&self.slots[ix].dependants);
+                skips.push(Skip {
+                    job: ix,
+                    because: Some(failed),
+                    reason: reason.clone(),
+                });
+            }
+        }
+        skips.sort_by_key(|s| s.job);
+        skips
+    }
+}
+
+/// What a job takes: as before, or a guess from its kind.
+fn guess(plan: &Plan, job: &super::job::Job) -> Duration {
+    let of_kind = |kind: JobKind| {
+        let known = plan
+            .jobs
+            .iter()
+            .filter(|j| j.kind() == kind)
+            .filter_map(|j| j.est);
+        known.max()
+    };
+    job.est.unwrap_or_else(|| match job.kind() {
+        JobKind::Image if job.priority > 0 => Duration::from_secs(600),
+        JobKind::Image => Duration::from_secs(20),
+        JobKind::Build => Duration::from_secs(15),
+        // A cell that nobody has seen may be the longest.
+        JobKind::Cell => of_kind(JobKind::Cell).unwrap_or(Duration::from_secs(30)),
+    })
+}
+
+/// How long the jobs would take on an idle machine if every guess were right: the policy played
+/// through with a clock of its own.
+pub fn forecast(plan: &Plan, capacity: Capacity) -> Duration {
+    let mut schedule = Schedule::new(plan, capacity);
+    let mut now = Duration::ZERO;
+    let mut running: Vec<(Duration, JobIx)> = Vec::new();
+    while !schedule.is_over() {
+        for ix in schedule.next() {
+            let job = &plan.jobs[ix];
+            let takes = match job.todo {
+                Todo::Run => guess(plan, job),
+                Todo::Cached | Todo::NotNeeded => Duration::ZERO,
+            };
+            running.push((now + takes, ix));
+        }
+        running.sort_by(|a, b| b.cmp(a));
+        let Some((end, ix)) = running.pop() else {
+            break;
+        };
+        now = end;
+        schedule.finished(ix, true);
+    }
+    now
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 # build script is given; this one also takes KERNEL_ARCH (make's ARCH) and KERNEL_IMAGE (the
 # file to boot, as a path in the build tree), facts of the port.
 #
-# Leaves in OUT: boot/kernel, boot/config, boot/System.map.
+# Leaves in OUT: boot/kernel, boot/config, boot/System.map, boot/release.
 set -eu
 
 # The same source gives the same kernel: no clock, user, host or directory name in it.
@@ -44,3 +44,5 @@ mkdir -p "$OUT/boot"
 cp "$WORK/obj/$KERNEL_IMAGE" "$OUT/boot/kernel"
 cp "$WORK/obj/.config" "$OUT/boot/config"
 cp "$WORK/obj/System.map" "$OUT/boot/System.map"
+# What `uname -r` is to say in a guest that runs this very build.
+cp "$WORK/obj/include/config/kernel.release" "$OUT/boot/release"

@@ -63,10 +63,7 @@ impl Archive<'_> {
         refresh: bool,
         watch: &Watch<'_>,
     ) -> Result<Vec<SourceFile>, SourceError> {
-        if !refresh
-            && let Ok(text) = std::fs::read(self.note_path(origin))
-            && let Ok(files) = serde_json::from_slice(&text)
-        {
+        if !refresh && let Some(files) = self.noted(origin) {
             return Ok(files);
         }
         let _lock = cache::lock(self.cache, &format!("apt-{}", self.suite), watch)?;
@@ -95,6 +92,12 @@ impl Archive<'_> {
         }
         self.note(origin, &files)?;
         Ok(files)
+    }
+
+    /// What a source was resolved to last time.
+    pub fn noted(&self, origin: &Origin) -> Option<Vec<SourceFile>> {
+        let text = std::fs::read(self.note_path(origin)).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Writes down what a source was resolved to.

@@ -8,7 +8,7 @@ use super::cache;
 use super::error::{IoContext, SourceError};
 use super::recipe::Loaded;
 use super::toolchain::Toolchain;
-use super::{Archive, Component, Planned, Request, SourceFile, Step, Watch, script, unpack};
+use super::{Component, Planned, Request, SourceFile, Step, Watch, script, unpack, version_of};
 use crate::model::ids::Key;
 use crate::model::port::Port;
 
@@ -119,14 +119,6 @@ pub fn build(
     result
 }
 
-fn version(plan: &Planned) -> &str {
-    let deciding = |f: &&SourceFile| f.name.ends_with(".dsc") || f.name.ends_with(".deb");
-    plan.sources
-        .iter()
-        .find(deciding)
-        .map_or("", SourceFile::version)
-}
-
 struct Build<'a> {
     request: &'a Request<'a>,
     plan: &'a Planned,
@@ -144,10 +136,7 @@ impl Build<'_> {
         for dir in [&out, &work.join("home"), &work.join("work")] {
             std::fs::create_dir_all(dir).doing("create", dir)?;
         }
-        let archive = Archive {
-            suite: &self.request.port.image.suite,
-            cache: self.request.cache,
-        };
+        let archive = self.request.archive();
         let source = work.join("src");
         let files = self.step("fetch", |w| archive.fetch(&self.plan.sources, w))?;
         self.step("unpack", |w| {
@@ -155,7 +144,7 @@ impl Build<'_> {
             unpack::unpack(&loaded.recipe.source, &files, &source, &scratch, w)
         })?;
         if let Some(series) = self.request.patches.get(&loaded.name) {
-            let version = version(self.plan);
+            let version = version_of(&self.plan.sources);
             self.step("patch", |w| {
                 unpack::apply(series, &source, &loaded.name, version, w)
             })?;
@@ -240,7 +229,7 @@ impl Build<'_> {
             sysroot: sysroot.as_deref(),
             jobs: self.request.jobs,
             key_short: short,
-            version: version(self.plan),
+            version: version_of(&self.plan.sources),
         }
         .command(self.watch)?;
         let steps = script::run_logged(command, &log_path, self.watch, loaded, port)?;

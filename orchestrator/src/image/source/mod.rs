@@ -57,6 +57,15 @@ pub struct Watch<'a> {
     pub stop: &'a dyn Fn() -> bool,
 }
 
+/// Which of a port's components are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// All: for an image.
+    All,
+    /// Those that tests are compiled against, and what these need.
+    Sysroot,
+}
+
 /// What to build, and where.
 pub struct Request<'a> {
     /// The port; its `image.sources` name the components.
@@ -71,6 +80,15 @@ pub struct Request<'a> {
     pub jobs: usize,
     /// Ask the archive anew which versions it has.
     pub refresh: bool,
+}
+
+impl<'a> Request<'a> {
+    fn archive(&self) -> Archive<'a> {
+        Archive {
+            suite: &self.port.image.suite,
+            cache: self.cache,
+        }
+    }
 }
 
 /// A component, ready in the cache. Any of the three trees may be absent.
@@ -110,6 +128,17 @@ pub struct Step {
 }
 
 impl Component {
+    /// The version of its source, as the archive has it.
+    pub fn version(&self) -> &str {
+        version_of(&self.sources)
+    }
+
+    /// What `uname -r` says in a guest that runs its kernel.
+    pub fn kernel_release(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.join("boot/release")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// One of its trees (`root`, `sysroot`, `boot`), where it has that.
     pub fn tree(&self, name: &str) -> Option<Utf8PathBuf> {
         let dir = self.dir.join(name);
@@ -121,6 +150,13 @@ impl Component {
         let file = self.dir.join("boot/kernel");
         file.is_file().then_some(file)
     }
+}
+
+/// The version of the file that decides: the source package's, or the first binary package's.
+fn version_of(sources: &[SourceFile]) -> &str {
+    let deciding = |f: &&SourceFile| f.name.ends_with(".dsc") || f.name.ends_with(".deb");
+    let file = sources.iter().find(deciding);
+    file.map_or("", SourceFile::version)
 }
 
 /// A component with its key, before anything is downloaded or built.
@@ -140,17 +176,52 @@ pub struct Planned {
 
 /// Resolves the port's components, with what they need, in the order of building. Needs the
 /// network only for sources that were never resolved, or on `refresh`.
-pub fn plan(request: &Request<'_>, watch: &Watch<'_>) -> Result<Vec<Planned>, SourceError> {
+pub fn plan(
+    request: &Request<'_>,
+    wanted: Wanted,
+    watch: &Watch<'_>,
+) -> Result<Vec<Planned>, SourceError> {
+    let archive = request.archive();
+    keys(request, wanted, watch, |loaded| {
+        (watch.progress)(&format!("resolve {}", loaded.name), None);
+        archive
+            .resolve(&loaded.recipe.source, request.refresh, watch)
+            .map(Some)
+    })
+    .map(Option::unwrap_or_default)
+}
+
+/// Like [`plan`], from the notes alone: `None` where a source was never resolved. Asks nobody.
+pub fn known(
+    request: &Request<'_>,
+    wanted: Wanted,
+    watch: &Watch<'_>,
+) -> Result<Option<Vec<Planned>>, SourceError> {
+    let archive = request.archive();
+    keys(request, wanted, watch, |loaded| {
+        Ok(archive.noted(&loaded.recipe.source))
+    })
+}
+
+fn keys(
+    request: &Request<'_>,
+    wanted: Wanted,
+    watch: &Watch<'_>,
+    mut resolve: impl FnMut(&Loaded) -> Result<Option<Vec<SourceFile>>, SourceError>,
+) -> Result<Option<Vec<Planned>>, SourceError> {
     let port = request.port;
     let toolchain = Toolchain::probe(port, watch)?;
-    let archive = Archive {
-        suite: &port.image.suite,
-        cache: request.cache,
-    };
+    let mut recipes = recipe::load_all(request.recipes, &port.image.sources, port)?;
+    if wanted == Wanted::Sysroot {
+        let roots = recipes.into_iter().filter(|l| l.recipe.sysroot);
+        let names: Vec<String> = roots.map(|l| l.name).collect();
+        recipes = recipe::load_all(request.recipes, &names, port)?;
+    }
     let mut planned: Vec<Planned> = Vec::new();
-    for loaded in recipe::load_all(request.recipes, &port.image.sources, port)? {
-        (watch.progress)(&format!("resolve {}", loaded.name), None);
-        let sources = archive.resolve(&loaded.recipe.source, request.refresh, watch)?;
+    for loaded in recipes {
+        let Some(sources) = resolve(&loaded)? else {
+            return Ok(None);
+        };
         let needs: Vec<&Key> = loaded
             .recipe
             .needs
@@ -172,20 +243,33 @@ pub fn plan(request: &Request<'_>, watch: &Watch<'_>) -> Result<Vec<Planned>, So
             cached,
         });
     }
-    Ok(planned)
+    Ok(Some(planned))
 }
 
-/// Gives all components of the port, built where the cache does not have them, in the order of
-/// building. A component that another process is building is waited for.
+/// Gives the wanted components of the port, built where the cache does not have them, in the order
+/// of building. A component that another process is building is waited for.
 pub fn build_components(
     request: &Request<'_>,
+    wanted: Wanted,
     watch: &Watch<'_>,
 ) -> Result<Vec<Component>, SourceError> {
-    let planned = plan(request, watch)?;
-    let mut done: Vec<Component> = Vec::new();
-    for plan in &planned {
-        let component = build::build(request, plan, &done, watch)?;
-        done.push(component);
+    let build_all = |request: &Request<'_>| {
+        let mut done: Vec<Component> = Vec::new();
+        for plan in &plan(request, wanted, watch)? {
+            let component = build::build(request, plan, &done, watch)?;
+            done.push(component);
+        }
+        Ok(done)
+    };
+    match build_all(request) {
+        // The archive keeps only its newest files; what was pinned last month can be gone.
+        Err(SourceError::Archive { .. }) if !request.refresh => {
+            (watch.progress)("a pinned source is gone: resolve anew", None);
+            build_all(&Request {
+                refresh: true,
+                ..*request
+            })
+        }
+        result => result,
     }
-    Ok(done)
 }

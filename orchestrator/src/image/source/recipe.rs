@@ -34,6 +34,9 @@ pub struct Recipe {
     /// True for a kernel: the port's manifest must then say which `ARCH` and which file to boot.
     #[serde(default)]
     pub kernel: bool,
+    /// True where tests are compiled against what this component leaves.
+    #[serde(default)]
+    pub sysroot: bool,
     /// True where nothing is compiled, so that the compiler is no part of the key.
     #[serde(default)]
     pub no_compiler: bool,

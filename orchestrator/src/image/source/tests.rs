@@ -46,7 +46,7 @@ fn a_wrong_recipe_is_told_by_field() {
     let bad = |text: &str| parse(text, &sparc64()).unwrap_err();
     insta::assert_snapshot!(
         bad("format: 1\nsummary: s\nsource: {kind: source_package, package: atf}\nneed: [libc]\n"),
-        @"need: unknown field `need`, expected one of `format`, `summary`, `source`, `needs`, `fragments`, `compile_lines`, `kernel`, `no_compiler` at line 4 column 1"
+        @"need: unknown field `need`, expected one of `format`, `summary`, `source`, `needs`, `fragments`, `compile_lines`, `kernel`, `sysroot`, `no_compiler` at line 4 column 1"
     );
     insta::assert_snapshot!(
         bad("format: 2\nsummary: s\nsource: {kind: source_package, package: atf}\n"),
@@ -219,7 +219,7 @@ impl Bench {
             jobs: 1,
             refresh: false,
         };
-        build_components(&request, watch)
+        build_components(&request, Wanted::All, watch)
     }
 
     fn left_over(&self) -> usize {

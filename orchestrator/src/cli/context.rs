@@ -3,11 +3,11 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::dirs::{Dirs, find_images, manifests};
-use crate::host::yaml::{self, Doc};
+use crate::host::yaml::{self, Doc, YamlError};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::{Port, Project};
 use crate::plan::matrix::Matrix;
-use crate::plan::resolve::{Resolved, resolve};
+use crate::plan::resolve::{Resolved, resolve, tidy};
 
 use super::args::Selection;
 use super::exit::Failure;
@@ -94,18 +94,25 @@ impl Context {
         let mut problems = Vec::new();
         let mut wrong = Vec::new();
         for (i, suite) in doc.value.suites.iter().enumerate() {
+            let here = |field: &str| format!("suites[{i}].{field}");
+            if let Some(own) = &suite.patches {
+                problems.extend(absent_file(here("patches"), &base.join(own)));
+            }
             let Some(path) = &suite.project else {
+                let tree = suite.source.as_ref().and_then(|s| s.path.as_ref());
+                let tree = tree.map(|t| base.join(t));
+                problems.extend(tree.and_then(|t| absent_tree(here("source.path"), &t)));
                 projects.push(None);
                 continue;
             };
-            let at = base.join(path);
+            let at = tidy(&base.join(path));
             if !at.is_file() {
                 let message = format!("no file {at}: expected a project file");
-                problems.push(Problem::new(format!("suites[{i}].project"), message));
+                problems.push(Problem::new(here("project"), message));
                 continue;
             }
-            match yaml::read::<Project>(&at, Project::check) {
-                Ok(project) => projects.push(Some((at, project.value))),
+            match load_project(&at) {
+                Ok(project) => projects.push(Some((at, project))),
                 Err(error) => wrong.push(error.to_string()),
             }
         }
@@ -124,33 +131,37 @@ impl Context {
             let message = format!("{file}: none of the selected suites runs on a selected port");
             return Err(Failure::usage(message));
         }
-        let mut missing = Vec::new();
-        for suite in &resolved.suites {
-            let field = format!("suites[{}]", suite.index);
-            if let Some(dir) = &suite.project.source.path
-                && !dir.is_dir()
-            {
-                missing.push(Problem::new(
-                    &field,
-                    format!("no directory {dir}: expected the source tree"),
-                ));
-            }
-            if let Some(series) = &suite.project.patches
-                && !series.is_file()
-            {
-                missing.push(Problem::new(
-                    &field,
-                    format!("no file {series}: expected a quilt series"),
-                ));
-            }
-        }
-        doc.verify(missing)?;
         Ok(Loaded {
             matrix: doc.value,
             resolved,
             images,
         })
     }
+}
+
+/// A project file whose tree and series are there.
+fn load_project(file: &Utf8Path) -> Result<Project, YamlError> {
+    let doc = yaml::read::<Project>(file, Project::check)?;
+    let dir = file.parent().unwrap_or(Utf8Path::new(""));
+    let mut problems = Vec::new();
+    if let Some(tree) = &doc.value.source.path {
+        problems.extend(absent_tree("source.path".to_owned(), &dir.join(tree)));
+    }
+    if let Some(series) = &doc.value.patches {
+        problems.extend(absent_file("patches".to_owned(), &dir.join(series)));
+    }
+    doc.verify(problems)?;
+    Ok(doc.value)
+}
+
+fn absent_tree(field: String, dir: &Utf8Path) -> Option<Problem> {
+    let message = || format!("no directory {}: expected the source tree", tidy(dir));
+    (!dir.is_dir()).then(|| Problem::new(field, message()))
+}
+
+fn absent_file(field: String, file: &Utf8Path) -> Option<Problem> {
+    let message = || format!("no file {}: expected a quilt series", tidy(file));
+    (!file.is_file()).then(|| Problem::new(field, message()))
 }
 
 /// A manifest stands at `FAMILY/PORT.yaml`.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
 
 /// Reads `45m`, `90s`, `1h 30m`, `250ms`. Negative durations are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -34,14 +34,36 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 
 /// For `#[serde(deserialize_with)]`: a readable duration.
 pub fn de_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(d)?;
-    parse_duration(&text).map_err(serde::de::Error::custom)
+    d.deserialize_str(Quantity {
+        expected: "a duration, for example 90s, 45m or 1h30m",
+        parse: parse_duration,
+    })
 }
 
 /// For `#[serde(deserialize_with)]`: a readable size, in bytes.
 pub fn de_size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(d)?;
-    parse_size(&text).map_err(serde::de::Error::custom)
+    d.deserialize_str(Quantity {
+        expected: "a size, for example 512MiB or 2GiB",
+        parse: parse_size,
+    })
+}
+
+/// A number with a unit. A number without one is refused with what was expected.
+struct Quantity<T> {
+    expected: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> serde::de::Visitor<'_> for Quantity<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
+    }
 }
 
 /// Serialises a duration as readable text, so that what is written can be read back.

@@ -428,7 +428,9 @@ impl Exclude {
         for (field, word, known) in given {
             let Some(word) = word else { continue };
             if !known.contains(&word.as_str()) {
-                let known_words = known.join(", ");
+                let mut unique: Vec<&str> = known.to_vec();
+                unique.dedup();
+                let known_words = unique.join(", ");
                 found.push(
                     Problem::new(
                         format!("{at}.{field}"),

@@ -206,7 +206,7 @@ fn join(spec: &SuiteSpec, base: &Utf8Path, file: Option<&ProjectFile>) -> Option
 
 /// The path without `.` and, where a name is in front of it, `..`: for people's eyes. A symbolic
 /// link in front of a `..` is not looked at; matrices live beside what they name.
-fn tidy(path: &Utf8Path) -> Utf8PathBuf {
+pub fn tidy(path: &Utf8Path) -> Utf8PathBuf {
     let mut out = Utf8PathBuf::new();
     for part in path.components() {
         match part.as_str() {

@@ -84,7 +84,7 @@ m.yaml:3:14: ports[1]: unknown port 'p46': expected one of p64, q32be, r64be; di
 m.yaml:3:19: ports[2]: 'p64' stands there twice
 m.yaml:4:19: variants[1]: kernel variant 'DIAGNOSTIC' cannot be made yet: expected stock
 m.yaml:6:5: exclude[0]: leaves everything out: expected port, variant or suite
-m.yaml:7:6: exclude[1].suite: no suite 'port' in this matrix: expected one of s, s, t
+m.yaml:7:6: exclude[1].suite: no suite 'port' in this matrix: expected one of s, t
 m.yaml:8:10: limits.cores: is 0: expected 1 or more
 m.yaml:8:20: limits.console: is too small: expected 64KiB or more
 m.yaml:8:35: limits.memory: is too small: expected 128MiB or more

@@ -1,1 +1,27 @@
 //! Guests: emulator command line (pure), machine states, console, agent, families.
+//!
+//! | file | what it has |
+//! |---|---|
+//! | [`command`] | the emulator's command line, pure |
+//! | [`agent`] | the agent's protocol, pure |
+//! | [`qmp`] | the emulator's own protocol |
+//! | [`console`] | the serial console: file, watch, screen, people |
+//! | [`rundir`] | sockets and records of live guests; what a dead fallout left behind |
+//! | [`family`], [`linux`] | what differs between families of systems |
+//! | [`machine`] | one guest's life |
+//! | [`error`] | what can go wrong in it |
+
+pub mod agent;
+pub mod command;
+pub mod console;
+pub mod error;
+mod evidence;
+pub mod family;
+pub mod linux;
+pub mod machine;
+pub mod qmp;
+pub mod rundir;
+
+pub use console::{Console, ConsoleReport};
+pub use error::GuestError;
+pub use machine::{Guest, GuestReport, GuestSpec, Limits, Output, RunStream, State};

@@ -2,5 +2,6 @@
 
 pub mod dirs;
 pub mod files;
+pub mod process;
 pub mod text;
 pub mod yaml;

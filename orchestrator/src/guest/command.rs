@@ -1,0 +1,141 @@
+//! The emulator's command line: pure, from the port's data and four paths.
+//!
+//! A guest runs somebody's patch. It gets no network, no host directory, no default device, and the
+//! emulator is confined by its own system call filter. The emulator connects to sockets on which
+//! fallout listens already, so nobody has to poll for them.
+//!
+//! What a machine needs beyond this stands in its manifest's `args`; there is no port's name here.
+
+use crate::model::port::Emulator;
+
+/// The name of the agent's virtio-serial port; the guest finds its device by it.
+pub const AGENT_PORT: &str = "org.fallout.agent";
+
+/// The id of the console's character device, for commands over QMP.
+pub const CONSOLE_ID: &str = "console";
+
+/// What `-sandbox` forbids the emulator besides obsolete system calls: new privileges, new
+/// programs, other priorities.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// The paths in a command line.
+#[derive(Debug, Clone, Copy)]
+pub struct Paths<'a> {
+    /// The kernel.
+    pub kernel: &'a str,
+    /// Its first file system.
+    pub initrd: &'a str,
+    /// The socket on which fallout waits for the agent's port.
+    pub agent: &'a str,
+    /// The socket on which fallout waits for QMP.
+    pub qmp: &'a str,
+}
+
+/// The words behind the program's name. Without `sandbox` the system call filter is left out, for
+/// emulators that were built without it.
+pub fn arguments(emulator: &Emulator, paths: &Paths<'_>, sandbox: bool) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |list: &[&str]| words.extend(list.iter().map(|&w| w.to_owned()));
+
+    add(&["-nodefaults", "-no-user-config", "-display", "none"]);
+    add(&["-M", &emulator.machine]);
+    if let Some(cpu) = &emulator.cpu {
+        add(&["-cpu", cpu]);
+    }
+    add(&["-accel", "tcg", "-smp", "1"]);
+    add(&["-m", &emulator.mem_mib.to_string()]);
+    add(&["-no-reboot"]);
+    if sandbox {
+        add(&["-sandbox", SANDBOX]);
+    }
+
+    // Standard input and output: they need no socket, and what was written before the emulator
+    // died can still be read.
+    add(&["-chardev", &format!("stdio,id={CONSOLE_ID},signal=off")]);
+    add(&["-serial", &format!("chardev:{CONSOLE_ID}")]);
+    add(&["-chardev", &socket("qmp", paths.qmp)]);
+    add(&["-mon", "chardev=qmp,mode=control"]);
+    add(&["-device", &emulator.channel]);
+    add(&["-chardev", &socket("agent", paths.agent)]);
+    add(&[
+        "-device",
+        &format!("virtserialport,chardev=agent,name={AGENT_PORT}"),
+    ]);
+
+    add(&["-kernel", paths.kernel, "-initrd", paths.initrd]);
+    add(&["-append", &emulator.append]);
+    words.extend(emulator.args.iter().cloned());
+    words
+}
+
+fn socket(id: &str, path: &str) -> String {
+    // In the emulator's option lists a comma is written twice.
+    format!("socket,id={id},path={}", path.replace(',', ",,"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn emulator() -> Emulator {
+        Emulator {
+            program: "qemu-system-sparc64".to_owned(),
+            packages: vec!["qemu-system-sparc".to_owned()],
+            machine: "sun4u".to_owned(),
+            cpu: None,
+            mem_mib: 256,
+            append: "console=ttyS0 quiet panic=0".to_owned(),
+            channel: "virtio-serial-pci,bus=pciB".to_owned(),
+            args: vec!["-prom-env".to_owned(), "auto-boot?=true".to_owned()],
+            snapshot: false,
+            boot_timeout: Duration::from_secs(90),
+            slowness: 1.0,
+        }
+    }
+
+    const PATHS: Paths<'static> = Paths {
+        kernel: "/i/kernel",
+        initrd: "/i/initrd",
+        agent: "/r/agent",
+        qmp: "/r/q,mp",
+    };
+
+    #[test]
+    fn everything_in_its_place() {
+        let line = arguments(&emulator(), &PATHS, true).join(" ");
+        insta::assert_snapshot!(line.replace(" -", "\n-"), @r"
+        -nodefaults
+        -no-user-config
+        -display none
+        -M sun4u
+        -accel tcg
+        -smp 1
+        -m 256
+        -no-reboot
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+        -chardev stdio,id=console,signal=off
+        -serial chardev:console
+        -chardev socket,id=qmp,path=/r/q,,mp
+        -mon chardev=qmp,mode=control
+        -device virtio-serial-pci,bus=pciB
+        -chardev socket,id=agent,path=/r/agent
+        -device virtserialport,chardev=agent,name=org.fallout.agent
+        -kernel /i/kernel
+        -initrd /i/initrd
+        -append console=ttyS0 quiet panic=0
+        -prom-env auto-boot?=true
+        ");
+    }
+
+    #[test]
+    fn cpu_and_no_sandbox() {
+        let emulator = Emulator {
+            cpu: Some("max".to_owned()),
+            ..emulator()
+        };
+        let words = arguments(&emulator, &PATHS, false);
+        assert!(words.windows(2).any(|w| w == ["-cpu", "max"]));
+        assert!(!words.iter().any(|w| w == "-sandbox"));
+    }
+}

@@ -1,0 +1,60 @@
+//! What differs between families of systems, behind one trait.
+//!
+//! A family says how its guests tell that they are up, what is done then, and how one asks a guest
+//! that has fallen silent what it is about. The life of a guest is the same for all of them and
+//! stands in [`super::machine`]. A family whose guests have no agent will bring its own way to run a
+//! command (a dialogue over the serial console): [`Transport`] gets a second member then.
+
+use std::time::SystemTime;
+
+use super::linux::Linux;
+
+/// How requests reach the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// The agent's protocol, version 1, over a virtio-serial port.
+    AgentPort,
+}
+
+/// Something to do on the console of a silent guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poke {
+    /// A serial break, then these bytes.
+    Break(&'static [u8]),
+    /// These bytes.
+    Keys(&'static [u8]),
+}
+
+/// One family of systems.
+pub trait Family: Send + Sync {
+    /// Its name in a port's manifest.
+    fn name(&self) -> &'static str;
+
+    /// How requests reach its guests.
+    fn transport(&self) -> Transport;
+
+    /// What a boot waits for, for people: "the agent's greeting".
+    fn waits_for(&self) -> &'static str;
+
+    /// Commands that make a guest which just came up usable: its clock, for one.
+    fn on_ready(&self, now: SystemTime) -> Vec<String>;
+
+    /// The command that turns the machine off.
+    fn power_off(&self) -> &'static str;
+
+    /// What makes a silent kernel describe itself on the console, in this order.
+    fn pokes(&self) -> &'static [Poke];
+}
+
+/// The families that there are.
+const ALL: [&dyn Family; 1] = [&Linux];
+
+/// The family of this name; `None` for a name that no code stands behind.
+pub fn family(name: &str) -> Option<&'static dyn Family> {
+    ALL.into_iter().find(|family| family.name() == name)
+}
+
+/// The names of the families that there are.
+pub fn names() -> Vec<&'static str> {
+    ALL.into_iter().map(Family::name).collect()
+}

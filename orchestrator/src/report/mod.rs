@@ -5,6 +5,7 @@
 //! [`crate::host::text`] before it is shown, whatever the format.
 
 pub mod grid;
+pub mod html;
 pub mod json;
 pub mod terminal;
 

@@ -1,0 +1,169 @@
+//! Reads the manifests in `images/FAMILY/*.yaml` into ports.
+//!
+//! What a manifest's form alone cannot say is checked here, so that a wrong name is told with its
+//! place in the file and not by a tool in the middle of a download.
+
+use camino::Utf8Path;
+
+use crate::host::yaml::{self, YamlError};
+use crate::model::port::Port;
+use crate::model::problem::{Problem, did_you_mean};
+use crate::model::project::check_format;
+
+/// The programs that can run a suite in a guest.
+const RUNNERS: [&str; 2] = ["kyua", "sh"];
+
+/// Reads one manifest; all its problems are told at once.
+pub fn read(file: &Utf8Path) -> Result<Port, YamlError> {
+    yaml::read::<Port>(file, |port| check(port, file)).map(|doc| doc.value)
+}
+
+/// What is wrong with a manifest that stands at `file`, by field.
+pub fn check(port: &Port, file: &Utf8Path) -> Vec<Problem> {
+    let mut found = Vec::new();
+    check_format(port.format, &mut found);
+    let stem = file.file_stem().unwrap_or_default();
+    if port.port.as_str() != stem {
+        let message = format!("is '{}', expected the file's name, {stem}", port.port);
+        found.push(Problem::new("port", message));
+    }
+    let family = file
+        .parent()
+        .and_then(Utf8Path::file_name)
+        .unwrap_or_default();
+    if port.family != family {
+        let message = format!(
+            "is '{}', expected the directory's name, {family}",
+            port.family
+        );
+        found.push(Problem::new("family", message));
+    }
+    if port.emulator.mem_mib == 0 {
+        found.push(Problem::new(
+            "emulator.mem_mib",
+            "is 0: expected a number of MiB",
+        ));
+    }
+    let slowness = port.emulator.slowness;
+    if !(slowness.is_finite() && slowness > 0.0) {
+        let message = format!("is {slowness}: expected a factor above 0");
+        found.push(Problem::new("emulator.slowness", message));
+    }
+    check_image(port, &mut found);
+    found
+}
+
+fn check_image(port: &Port, found: &mut Vec<Problem>) {
+    let image = &port.image;
+    let mut name = |field: String, word: &str| {
+        if !is_name(word) {
+            let message = format!("'{word}' is not a name: expected letters, digits and + - . _");
+            found.push(Problem::new(field, message));
+        }
+    };
+    name("image.suite".to_owned(), &image.suite);
+    name("image.arch".to_owned(), &image.arch);
+    if let Some(package) = &image.kernel_package {
+        name("image.kernel_package".to_owned(), package);
+    }
+    let lists = [
+        ("packages", &image.packages),
+        ("sysroot_packages", &image.sysroot_packages),
+        ("modules", &image.modules),
+        ("sources", &image.sources),
+    ];
+    for (field, list) in lists {
+        for (n, word) in list.iter().enumerate() {
+            name(format!("image.{field}[{n}]"), word);
+        }
+    }
+    if image.kernel_package.is_none() && image.sources.is_empty() {
+        let message = "has no kernel: expected kernel_package, or a kernel among sources";
+        found.push(Problem::new("image", message));
+    }
+    if !RUNNERS.contains(&image.runner.as_str()) {
+        let message = format!(
+            "'{}' is not a runner: expected {}",
+            image.runner,
+            RUNNERS.join(" or ")
+        );
+        found
+            .push(Problem::new("image.runner", message).help(did_you_mean(&image.runner, RUNNERS)));
+    }
+}
+
+/// Names become words of command lines and parts of paths.
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::dirs::manifests;
+    use camino::Utf8PathBuf;
+
+    fn images() -> Utf8PathBuf {
+        Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../images")
+    }
+
+    fn errors(from: &[(&str, &str)]) -> String {
+        let mut text = std::fs::read_to_string(images().join("linux/s390x.yaml")).unwrap();
+        for (right, wrong) in from {
+            assert!(text.contains(right), "{right}");
+            text = text.replace(right, wrong);
+        }
+        let file = Utf8Path::new("images/linux/s390x.yaml");
+        yaml::parse::<Port>(file, text, |port| check(port, file))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn every_manifest_here_is_a_port_and_those_of_a_family_have_the_same_traits() {
+        let ports: Vec<Port> = manifests(&images())
+            .unwrap()
+            .iter()
+            .map(|file| read(file).unwrap())
+            .collect();
+        assert!(ports.len() >= 9);
+        for port in &ports {
+            let first = ports.iter().find(|p| p.family == port.family).unwrap();
+            let names = |p: &Port| p.traits.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(port), names(first), "{}", port.port);
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_gets_the_nearest_word() {
+        insta::assert_snapshot!(errors(&[
+            ("kernel_package:", "kernel_pakage:"),
+            ("boot_timeout: 90s", "boot_timeout: 90"),
+            ("mem_mib: 256", "mem_mib: lots"),
+        ]), @r#"
+        images/linux/s390x.yaml:36:3: emulator.mem_mib: is the text "lots", expected a whole number of zero or more
+        images/linux/s390x.yaml:40:3: emulator.boot_timeout: is the number '90', expected a duration, for example 90s, 45m or 1h30m
+        images/linux/s390x.yaml:49:3: image.kernel_pakage: unknown field, expected one of suite, arch, kernel_package, modules, packages, sysroot_packages, sources, runner; did you mean 'kernel_package'?
+        "#);
+    }
+
+    #[test]
+    fn what_the_form_cannot_say_is_checked() {
+        insta::assert_snapshot!(errors(&[
+            ("port: s390x", "port: s390"),
+            ("runner: kyua", "runner: kyu"),
+            ("virtio_console]", "../x]"),
+            ("mem_mib: 256", "mem_mib: 0"),
+            ("format: 1", "format: 7"),
+        ]), @r"
+        images/linux/s390x.yaml:2:1: format: 7 is not a form that this version reads: expected 1
+        images/linux/s390x.yaml:3:1: port: is 's390', expected the file's name, s390x
+        images/linux/s390x.yaml:36:3: emulator.mem_mib: is 0: expected a number of MiB
+        images/linux/s390x.yaml:50:13: image.modules[0]: '../x' is not a name: expected letters, digits and + - . _
+        images/linux/s390x.yaml:53:3: image.runner: 'kyu' is not a runner: expected kyua or sh; did you mean 'kyua'?
+        ");
+    }
+}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunReport;
 use crate::model::outcome::Sense;
-use crate::model::{CaseId, CellResult, Outcome, PortName, Side};
+use crate::model::{Attempt, CaseId, CellResult, Outcome, PortName, Side};
 
 /// What all attempts of a case in one column come to.
 #[derive(
@@ -255,6 +255,62 @@ fn grid<'a>(suite: &'a str, mut cells: Vec<&'a CellResult>) -> Grid<'a> {
         cells: by_column,
         rows,
     }
+}
+
+/// All attempts of one case in one cell, for formats that want one result a case.
+#[derive(Debug, Clone)]
+pub struct CaseAttempts<'a> {
+    /// The case.
+    pub case: &'a CaseId,
+    /// Its attempts, in order.
+    pub attempts: Vec<&'a Attempt>,
+    mark: Mark,
+}
+
+impl<'a> CaseAttempts<'a> {
+    /// What they come to.
+    pub fn state(&self) -> State {
+        self.mark.state()
+    }
+
+    /// The attempt that tells most: the first of the worst kind.
+    pub fn telling(&self) -> Option<&'a Attempt> {
+        let weight = |a: &&Attempt| match (a.outcome.sense(), a.outcome) {
+            (_, Outcome::Crashed) => 5,
+            (_, Outcome::Hung) => 4,
+            (Sense::Bad, _) => 3,
+            (_, Outcome::Passed) => 0,
+            (Sense::Good, _) => 2,
+            (Sense::Silent, _) => 1,
+        };
+        // `max_by_key` would take the last of equals.
+        self.attempts.iter().rev().copied().max_by_key(weight)
+    }
+
+    /// A reason, with the rate where attempts disagree.
+    pub fn message(&self, reason: &str) -> String {
+        let (bad, total) = (self.mark.bad(), self.mark.total());
+        if bad > 0 && bad < total {
+            format!("bad in {bad} of {total} attempts: {reason}")
+        } else {
+            reason.to_owned()
+        }
+    }
+}
+
+/// The cases of one cell, sorted.
+pub fn by_case(cell: &CellResult) -> Vec<CaseAttempts<'_>> {
+    let mut cases: BTreeMap<&CaseId, CaseAttempts<'_>> = BTreeMap::new();
+    for attempt in &cell.attempts {
+        let entry = cases.entry(&attempt.case).or_insert_with(|| CaseAttempts {
+            case: &attempt.case,
+            attempts: Vec::new(),
+            mark: Mark::default(),
+        });
+        entry.attempts.push(attempt);
+        entry.mark.add(attempt.outcome);
+    }
+    cases.into_values().collect()
 }
 
 #[cfg(test)]

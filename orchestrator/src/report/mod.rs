@@ -4,9 +4,12 @@
 //! cells, and the verdict. Nothing here judges. Text that came out of a guest is cleaned by
 //! [`crate::host::text`] before it is shown, whatever the format.
 
+pub mod diff;
 pub mod grid;
 pub mod html;
 pub mod json;
+pub mod junit;
+pub mod tap;
 pub mod terminal;
 
 #[cfg(test)]

@@ -73,6 +73,12 @@ impl Style {
         }
     }
 
+    /// One wrapped item of a list.
+    pub(super) fn item(&self, untrusted: &str) -> String {
+        let text = self.safe(untrusted, SENTENCE);
+        wrap(&text, self.width.max(40), "  - ", "    ", Ink::Plain, self)
+    }
+
     /// Untrusted text on one line.
     fn safe(&self, text: &str, max_chars: usize) -> String {
         self.own(&clean(text.as_bytes(), max_chars))

@@ -2,11 +2,14 @@
 
 use std::io::Write as _;
 
+use camino::Utf8Path;
 use serde::Serialize;
 
 use super::args::PortCommand;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::term::write_table;
+use crate::host::dirs::Dirs;
 use crate::host::files;
 use crate::model::Port;
 use crate::model::problem::did_you_mean;
@@ -16,7 +19,7 @@ pub fn run(context: &Context, command: &PortCommand) -> Outcome {
     let images = context.images_dir(None)?;
     let ports = context.ports(&images)?;
     match command {
-        PortCommand::List { json } => list(context, &ports, *json),
+        PortCommand::List { json } => list(context, &images, &ports, *json),
         PortCommand::Show { port, json } => {
             let names = ports.iter().map(|p| p.port.as_str());
             let found = ports.iter().find(|p| p.port.as_str() == port);
@@ -29,7 +32,7 @@ pub fn run(context: &Context, command: &PortCommand) -> Outcome {
                     "no port '{port}' in {images}: expected one of {known}{help}"
                 ))
             })?;
-            show(context, found, *json)
+            show(context, &images, found, *json)
         }
     }
 }
@@ -46,12 +49,12 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn of(_context: &Context, manifest: &'a Port) -> Self {
+    fn of(context: &Context, images: &Utf8Path, manifest: &'a Port) -> Self {
         let emulator_path = files::find_program(&manifest.emulator.program);
         Self {
             manifest,
             emulator_path: emulator_path.map(|p| p.into_string()),
-            image_ready: None,
+            image_ready: image_ready(manifest, images, &context.dirs),
         }
     }
 
@@ -75,8 +78,16 @@ impl<'a> Standing<'a> {
     }
 }
 
-fn list(context: &Context, ports: &[Port], json: bool) -> Outcome {
-    let standings: Vec<Standing> = ports.iter().map(|p| Standing::of(context, p)).collect();
+/// Whether the image is in the cache. Not known before the image stage is in.
+fn image_ready(_port: &Port, _images: &Utf8Path, _dirs: &Dirs) -> Option<bool> {
+    None
+}
+
+fn list(context: &Context, images: &Utf8Path, ports: &[Port], json: bool) -> Outcome {
+    let standings: Vec<Standing> = ports
+        .iter()
+        .map(|p| Standing::of(context, images, p))
+        .collect();
     let mut out = std::io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &standings).map_err(std::io::Error::from)?;
@@ -112,8 +123,8 @@ fn list(context: &Context, ports: &[Port], json: bool) -> Outcome {
     Ok(Exit::Clean)
 }
 
-fn show(context: &Context, port: &Port, json: bool) -> Outcome {
-    let standing = Standing::of(context, port);
+fn show(context: &Context, images: &Utf8Path, port: &Port, json: bool) -> Outcome {
+    let standing = Standing::of(context, images, port);
     let mut out = std::io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &standing).map_err(std::io::Error::from)?;
@@ -155,21 +166,4 @@ fn show(context: &Context, port: &Port, json: bool) -> Outcome {
     }
     out.flush()?;
     Ok(Exit::Clean)
-}
-
-/// Columns as wide as their widest word; the last one runs free.
-fn write_table<const N: usize>(
-    out: &mut impl std::io::Write,
-    rows: &[[String; N]],
-) -> std::io::Result<()> {
-    for row in rows {
-        let mut line = String::new();
-        for (i, word) in row.iter().enumerate() {
-            let width = rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
-            line.push_str(word);
-            line.push_str(&" ".repeat(width - word.chars().count() + 2));
-        }
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
 }

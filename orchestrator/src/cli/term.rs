@@ -18,3 +18,20 @@ pub fn paint(text: &str, sgr: &str, colours: bool) -> String {
         text.to_owned()
     }
 }
+
+/// Columns as wide as their widest word; the last one runs free.
+pub fn write_table<const N: usize>(
+    out: &mut impl std::io::Write,
+    rows: &[[String; N]],
+) -> std::io::Result<()> {
+    for row in rows {
+        let mut line = String::new();
+        for (i, word) in row.iter().enumerate() {
+            let width = rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
+            line.push_str(word);
+            line.push_str(&" ".repeat(width - word.chars().count() + 2));
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::machine::State;
+use super::state::State;
 use crate::model::{Crash, CrashKind, StageResult};
 
 /// Lines that a hang's excerpt holds at most.

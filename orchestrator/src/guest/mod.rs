@@ -8,7 +8,7 @@
 //! | [`console`] | the serial console: file, watch, screen, people |
 //! | [`rundir`] | sockets and records of live guests; what a dead fallout left behind |
 //! | [`family`], [`linux`] | what differs between families of systems |
-//! | [`machine`] | one guest's life |
+//! | [`machine`], [`state`] | one guest's life |
 //! | [`error`] | what can go wrong in it |
 
 pub mod agent;
@@ -21,7 +21,9 @@ pub mod linux;
 pub mod machine;
 pub mod qmp;
 pub mod rundir;
+pub mod state;
 
 pub use console::{Console, ConsoleReport};
 pub use error::GuestError;
-pub use machine::{Guest, GuestReport, GuestSpec, Limits, Output, RunStream, State};
+pub use machine::{Guest, GuestReport, GuestSpec, Limits, Output, RunStream};
+pub use state::State;

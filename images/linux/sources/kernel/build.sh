@@ -18,15 +18,16 @@ kmake() {
 mkdir -p "$WORK/obj"
 
 echo '== step: configure'
-: >"$WORK/wanted.config"
-for fragment in $FRAGMENTS; do cat "$RECIPE/$fragment" >>"$WORK/wanted.config"; done
+# Of two fragments that name one option the later wins: a port may lack what others have.
+for fragment in $FRAGMENTS; do cat "$RECIPE/$fragment"; done |
+  awk -F= '/^CONFIG_/ { if (!($1 in value)) order[++n] = $1; value[$1] = $0 }
+    END { for (i = 1; i <= n; i++) print value[order[i]] }' >"$WORK/wanted.config"
 kmake -s KCONFIG_ALLCONFIG="$WORK/wanted.config" allnoconfig
 
 # Kconfig drops in silence what it does not know or what depends on something absent. An option
 # that did not arrive would be found much later, in a guest that does not boot.
 missing=0
 while IFS= read -r line; do
-  case $line in CONFIG_*=*) ;; *) continue ;; esac
   name=${line%%=*} value=${line#*=}
   if [ "$value" = n ]; then
     if grep -q "^$name=" "$WORK/obj/.config"; then echo "$name was to be off and is on"; missing=1; fi

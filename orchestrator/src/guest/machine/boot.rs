@@ -1,0 +1,239 @@
+//! From a command line to a guest that answers.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::UnixListener;
+use tokio::time::timeout;
+
+use super::super::agent::{Decoder, Item};
+use super::super::command;
+use super::super::console::Console;
+use super::super::error::GuestError;
+use super::super::family;
+use super::super::qmp::Qmp;
+use super::super::rundir::RunDir;
+use super::super::state::State;
+use super::{
+    DRAIN_LIMIT, Guest, GuestSpec, Limits, Output, PORT_BYTES, Wake, clean, collect_stderr,
+};
+use crate::host::process::{Process, find_program};
+use crate::host::text;
+use crate::model::ConsoleWatch;
+
+impl Guest {
+    /// Starts the emulator and waits until the guest answers and its clock is set.
+    ///
+    /// On an error the emulator is gone; what it cost is not reported.
+    pub async fn boot(
+        spec: &GuestSpec,
+        limits: Limits,
+        watch: Box<dyn ConsoleWatch>,
+    ) -> Result<Self, GuestError> {
+        match Self::start(spec, limits, watch, true).await {
+            // The host's emulator was built without the filter: it is left out where there is none.
+            Err((GuestError::EmulatorRefused { stderr }, Some(watch)))
+                if stderr.contains("sandbox") =>
+            {
+                Self::start(spec, limits, watch, false).await
+            }
+            other => other,
+        }
+        .map_err(|(error, _)| error)
+    }
+
+    async fn start(
+        spec: &GuestSpec,
+        limits: Limits,
+        watch: Box<dyn ConsoleWatch>,
+        sandbox: bool,
+    ) -> Result<Self, (GuestError, Option<Box<dyn ConsoleWatch>>)> {
+        let none = |error| (error, None);
+        let emulator = &spec.port.emulator;
+        let family = family::family(&spec.port.family).ok_or_else(|| {
+            none(GuestError::UnknownFamily {
+                name: spec.port.family.clone(),
+                expected: family::names().join(", "),
+            })
+        })?;
+        let program = find_program(&emulator.program).ok_or_else(|| {
+            none(GuestError::EmulatorMissing {
+                program: emulator.program.clone(),
+                package: emulator.packages.join(" or "),
+            })
+        })?;
+        let run_dir = RunDir::create(&spec.run_base)
+            .map_err(GuestError::host(
+                "cannot make the run directory",
+                &spec.run_base,
+            ))
+            .map_err(none)?;
+        let listen = |name: &str| {
+            let path = run_dir.file(name);
+            UnixListener::bind(&path)
+                .map_err(GuestError::host("cannot listen on the socket", path))
+                .map_err(none)
+        };
+        let (agent_socket, qmp_socket, people) =
+            (listen("agent")?, listen("qmp")?, listen("console")?);
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        let (kernel, initrd) = (path(spec.kernel.clone()), path(spec.initrd.clone()));
+        let (agent_path, qmp_path) = (path(run_dir.file("agent")), path(run_dir.file("qmp")));
+        let paths = command::Paths {
+            kernel: &kernel,
+            initrd: &initrd,
+            agent: &agent_path,
+            qmp: &qmp_path,
+        };
+        let arguments = command::arguments(emulator, &paths, sandbox);
+
+        let started = Instant::now();
+        let (mut process, pipes) = Process::start(&program, &arguments, true)
+            .await
+            .map_err(GuestError::host("cannot start the emulator", &program))
+            .map_err(none)?;
+        run_dir
+            .record(&spec.label, process.pid(), &program)
+            .map_err(GuestError::host(
+                "cannot record the guest",
+                run_dir.file("record.json"),
+            ))
+            .map_err(none)?;
+        let mut console = Console::start(
+            pipes.stdout,
+            pipes.stdin,
+            &spec.console_file,
+            spec.console_cap_bytes,
+            watch,
+            people,
+        )
+        .map_err(GuestError::host(
+            "cannot write the console's file",
+            &spec.console_file,
+        ))
+        .map_err(none)?;
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let stderr_done = tokio::spawn(collect_stderr(pipes.stderr, Arc::clone(&stderr)));
+        let qmp = tokio::spawn(async move {
+            let (stream, _) = qmp_socket.accept().await.ok()?;
+            Qmp::connect(stream).await
+        });
+
+        // An emulator that takes its command line connects within moments.
+        let connected = tokio::select! {
+            biased;
+            accepted = agent_socket.accept() => Some(accepted),
+            _ = process.wait() => None,
+            () = tokio::time::sleep(limits.boot) => None,
+        };
+        let port = match connected {
+            Some(Ok((stream, _))) => stream,
+            Some(Err(source)) => {
+                let path = run_dir.file("agent");
+                let what = "cannot accept the emulator's connection";
+                return Err(none(GuestError::Host { what, path, source }));
+            }
+            None => {
+                let exited = process.exited().is_some();
+                process.kill();
+                qmp.abort();
+                let _ = timeout(DRAIN_LIMIT, console.closed()).await;
+                let _ = timeout(DRAIN_LIMIT, stderr_done).await;
+                let error = if exited {
+                    GuestError::EmulatorRefused {
+                        stderr: clean(&stderr),
+                    }
+                } else {
+                    GuestError::BootTimedOut {
+                        waited_for: "the emulator's connection".to_owned(),
+                        limit: limits.boot,
+                        last_screen: console.screen(),
+                    }
+                };
+                return Err((error, Some(console.take_watch())));
+            }
+        };
+        let mut command = vec![program.to_string_lossy().into_owned()];
+        command.extend(arguments);
+        let mut guest = Self {
+            state: State::Starting.to(State::Booting).map_err(none)?,
+            process,
+            port,
+            decoder: Decoder::new(),
+            items: Vec::new(),
+            buffer: vec![0; PORT_BYTES],
+            console,
+            qmp: Some(qmp),
+            stderr,
+            stderr_done: Some(stderr_done),
+            family,
+            limits,
+            started,
+            boot: Duration::ZERO,
+            ended: None,
+            by_itself: false,
+            fault: None,
+            kernel: String::new(),
+            command,
+            _run_dir: run_dir,
+        };
+        match guest.come_up().await {
+            Ok(()) => Ok(guest),
+            Err(error) => {
+                // Whether the filter was to blame is known only where nothing was run yet.
+                let unused = guest.console.pulse().bytes == 0;
+                let watch = unused.then(|| guest.console.take_watch());
+                Err((error, watch))
+            }
+        }
+    }
+
+    async fn come_up(&mut self) -> Result<(), GuestError> {
+        let limit = self.limits.boot;
+        let deadline = self.started + limit;
+        let kernel = loop {
+            if let Some(item) = self.take_item() {
+                match item {
+                    Item::Greeting { version, kernel } if version == "1" => break kernel,
+                    Item::Greeting { version, .. } => {
+                        let version = text::line(version.as_bytes(), 20);
+                        let what = format!("it speaks version {version}, expected 1");
+                        self.finish(true).await;
+                        return Err(GuestError::AgentLost { what });
+                    }
+                    _ => continue,
+                }
+            }
+            match self.wake(deadline).await {
+                Wake::Port(n) => self.decode(n),
+                Wake::Pause => self.pause(),
+                Wake::Over => {
+                    self.over().await;
+                    if self.items.is_empty() {
+                        return Err(self.take_fault());
+                    }
+                }
+                Wake::Late => {
+                    // Screen first: the end of the emulator adds nothing to it.
+                    let last_screen = self.console.screen();
+                    self.finish(true).await;
+                    return Err(GuestError::BootTimedOut {
+                        waited_for: self.family.waits_for().to_owned(),
+                        limit,
+                        last_screen,
+                    });
+                }
+            }
+        };
+        self.boot = self.started.elapsed();
+        self.kernel = text::line(&kernel, 200);
+        self.state = self.state.to(State::Ready)?;
+        for command in self.family.on_ready(SystemTime::now()) {
+            let idle = self.limits.idle;
+            let mut stream = self.run(&command, idle, idle).await?;
+            while let Output::Chunk(_) = stream.next().await? {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! What this machine has: cores, memory, and the identity of its programs.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+
+use super::files::find_program;
+
+/// What jobs may use together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Cores that this process may run on.
+    pub cores: u32,
+    /// Memory that is free for use now, a reserve for the rest of the system taken off.
+    pub mem_mib: u64,
+}
+
+/// What is left to the rest of the system, in MiB.
+const RESERVE_MIB: u64 = 256;
+/// Taken where the system does not say how much memory there is, in MiB.
+const UNKNOWN_MIB: u64 = 2048;
+
+impl Machine {
+    /// Asks the system. Affinity, cgroup quotas and cgroup memory limits count.
+    pub fn probe() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        let available = read("/proc/meminfo").and_then(|text| available_mib(&text));
+        let cgroup = "/sys/fs/cgroup/memory";
+        let limit = read(&format!("{cgroup}.max")).zip(read(&format!("{cgroup}.current")));
+        let limit = limit.and_then(|(max, used)| headroom_mib(&max, &used));
+        let free = match (available, limit) {
+            (Some(a), Some(b)) => a.min(b),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => UNKNOWN_MIB + RESERVE_MIB,
+        };
+        Self {
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
+            mem_mib: free.saturating_sub(RESERVE_MIB),
+        }
+    }
+}
+
+/// `MemAvailable` of `/proc/meminfo`.
+fn available_mib(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib >> 10)
+}
+
+/// What a cgroup's limit leaves; none where it has no limit.
+fn headroom_mib(max: &str, used: &str) -> Option<u64> {
+    let max: u64 = max.trim().parse().ok()?;
+    let used: u64 = used.trim().parse().ok()?;
+    Some(max.saturating_sub(used) >> 20)
+}
+
+/// What tells one installation of a program from another: its file, size and time. It changes
+/// with every upgrade and costs no start of the program. None where it is not installed.
+pub fn program_identity(name: &str) -> Option<String> {
+    let file = find_program(name)?.canonicalize_utf8().ok()?;
+    identity_of(&file)
+}
+
+fn identity_of(file: &Utf8Path) -> Option<String> {
+    let meta = std::fs::metadata(file).ok()?;
+    let (size, s, ns) = (meta.size(), meta.mtime(), meta.mtime_nsec());
+    Some(format!("{file} {size} {s}.{ns:09}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_what_linux_says() {
+        let text = "MemTotal:  24657600 kB\nMemFree: 1 kB\nMemAvailable:   20480000 kB\n";
+        assert_eq!(available_mib(text), Some(20000));
+        assert_eq!(available_mib("MemTotal: 5 kB\n"), None);
+        assert_eq!(headroom_mib("max\n", "5\n"), None);
+        assert_eq!(headroom_mib("4294967296\n", "1073741824\n"), Some(3072));
+        assert_eq!(headroom_mib("1\n", "5\n"), Some(0));
+    }
+
+    #[test]
+    fn a_program_that_changed_is_another() {
+        let tmp = tempfile::tempdir().unwrap();
+        let file = Utf8Path::from_path(tmp.path()).unwrap().join("p");
+        std::fs::write(&file, "1").unwrap();
+        let before = identity_of(&file).unwrap();
+        assert_eq!(before, identity_of(&file).unwrap());
+        std::fs::write(&file, "12").unwrap();
+        assert_ne!(before, identity_of(&file).unwrap());
+        assert_eq!(identity_of(&file.join("absent")), None);
+    }
+}

@@ -186,7 +186,12 @@ fn concerns(path: &str, shape: &str) -> bool {
     inside(path, shape) || (!parent.is_empty() && path == parent)
 }
 
-fn place(file: &Utf8Path, text: &str, problems: Vec<Problem>) -> BadFile {
+/// The most problems of a file that are told: to find a place takes a walk over the text.
+const MAX_TOLD: usize = 50;
+
+fn place(file: &Utf8Path, text: &str, mut problems: Vec<Problem>) -> BadFile {
+    let untold = problems.len().saturating_sub(MAX_TOLD);
+    problems.truncate(MAX_TOLD);
     let mut problems: Vec<Located> = problems
         .into_iter()
         .map(|problem| Located {
@@ -195,6 +200,12 @@ fn place(file: &Utf8Path, text: &str, problems: Vec<Problem>) -> BadFile {
         })
         .collect();
     problems.sort_by_key(|p| p.at.unwrap_or((0, 0)));
+    if untold > 0 {
+        problems.push(Located {
+            at: None,
+            problem: Problem::new("", format!("and {untold} problems more")),
+        });
+    }
     BadFile {
         file: file.to_owned(),
         problems,

@@ -152,6 +152,26 @@ fn deep_nesting_is_an_error_not_a_crash() {
 }
 
 #[test]
+fn a_flood_of_problems_is_cut() {
+    let text = format!(
+        "format: 1\nname: x\nsuites: []\nports: [{}]\n",
+        "x, ".repeat(20_000)
+    );
+    let all = |top: &Top| {
+        (0..top.ports.len())
+            .map(|i| Problem::new(format!("ports[{i}]"), "is wrong"))
+            .collect()
+    };
+    let told = complaint_with(&text, all);
+    assert_eq!(told.lines().count(), MAX_TOLD + 1);
+    assert!(
+        told.ends_with("m.yaml: and 19950 problems more"),
+        "{}",
+        &told[told.len() - 80..]
+    );
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = read::<Top>("no/such.yaml".into(), |_| Vec::new()).unwrap_err();
     assert_snapshot!(error.to_string(), @"no/such.yaml: cannot be read: No such file or directory (os error 2)");

@@ -159,12 +159,35 @@ fn script() -> PathBuf {
         .join("../images/linux/overlay/usr/libexec/fallout/run-suite")
 }
 
-fn installed(shell: &[&str]) -> bool {
-    Command::new(shell[0])
-        .args(&shell[1..])
-        .args(["-c", ":"])
-        .output()
-        .is_ok_and(|out| out.status.success())
+/// Where a program is, by the PATH.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+}
+
+/// A directory of nothing but these programs.
+fn only(dir: &Path, programs: &[&str]) -> PathBuf {
+    let tools = dir.join("tools");
+    fs::create_dir(&tools).unwrap();
+    for program in programs {
+        let found = find(program).unwrap_or_else(|| panic!("no {program} here"));
+        std::os::unix::fs::symlink(found, tools.join(program)).unwrap();
+    }
+    tools
+}
+
+/// A guest with busybox has busybox's tools too, and no others.
+fn path_for(shell: &[&str], dir: &Path) -> std::ffi::OsString {
+    if shell[0] != "busybox" {
+        return std::env::var_os("PATH").unwrap();
+    }
+    let tools = only(dir, &["busybox"]);
+    let mut install = Command::new(tools.join("busybox"));
+    let done = install.args(["--install", "-s"]).arg(&tools).status();
+    assert!(done.unwrap().success());
+    tools.into()
 }
 
 fn put(dir: &Path, name: &str, text: &str) {
@@ -206,7 +229,11 @@ fn suite() -> tempfile::TempDir {
 
 /// Runs it under `shell`; gives what it printed.
 fn run(shell: &[&str], dir: &Path, words: &[&str]) -> Vec<u8> {
-    let out = Command::new(shell[0])
+    run_with(shell, &path_for(shell, dir), dir, words)
+}
+
+fn run_with(shell: &[&str], path: &std::ffi::OsStr, dir: &Path, words: &[&str]) -> Vec<u8> {
+    let out = Command::new(find(shell[0]).unwrap())
         .args(&shell[1..])
         .arg(script())
         .args([
@@ -217,6 +244,7 @@ fn run(shell: &[&str], dir: &Path, words: &[&str]) -> Vec<u8> {
         ])
         .args(words)
         .env("LANG", "de_DE.UTF-8")
+        .env("PATH", path)
         .output()
         .unwrap();
     assert_eq!(
@@ -284,7 +312,10 @@ fn as_root() -> bool {
 
 #[test]
 fn every_way_to_end_under_every_shell() {
-    let shells: Vec<_> = SHELLS.into_iter().filter(|s| installed(s)).collect();
+    let shells: Vec<_> = SHELLS
+        .into_iter()
+        .filter(|s| find(s[0]).is_some())
+        .collect();
     assert!(!shells.is_empty());
     // The cases that hang take their time: all shells at once.
     let told_by: Vec<(&[&str], String)> = std::thread::scope(|scope| {
@@ -431,10 +462,7 @@ fn limits_are_stretched() {
 /// Debian's atf-sh, where it is installed: the real interface.
 #[test]
 fn programs_of_atf_sh() {
-    let found = Command::new("sh")
-        .args(["-c", "command -v atf-sh"])
-        .output();
-    if !found.is_ok_and(|out| out.status.success()) {
+    if find("atf-sh").is_none() {
         eprintln!("no atf-sh here");
         return;
     }
@@ -482,4 +510,27 @@ fn unprivileged_cases_are_not_root() {
         "{told_text} (root: {})",
         as_root()
     );
+}
+
+/// As on a BSD: a case's processes have no group of their own and must be found.
+#[test]
+fn without_setsid_a_hung_case_is_ended_all_the_same() {
+    let dir = suite();
+    let tools = only(
+        dir.path(),
+        &[
+            "awk", "cat", "chmod", "chown", "cp", "date", "id", "ls", "mkdir", "ps", "rm", "sh",
+            "sleep", "su", "tail", "uname",
+        ],
+    );
+    put(dir.path(), "list", "t_kinds:hang\nt_kinds:crash\n");
+    let place = dir.path().join("suite");
+    let list = dir.path().join("list");
+    let words = ["run", place.to_str().unwrap(), list.to_str().unwrap()];
+    insta::assert_snapshot!(told(&run_with(&["sh"], tools.as_os_str(), dir.path(), &words)), @r#"
+    ProgramStarted { program: "t_kinds", cases: 2 }
+    t_kinds:hang hung: Test case body timed out (limit 1 s) "waiting\ncleaned up after\n"
+    t_kinds:crash broken: Premature exit; test case received signal 11 "no end of line\n"
+    ProgramEnded { program: "t_kinds", reason: None }
+    "#);
 }

@@ -150,14 +150,9 @@ fn case_id(id: &[u8]) -> Option<CaseId> {
         return None;
     }
     let colon = id.iter().rposition(|&b| b == b':')?;
-    let (program, case) = (&id[..colon], &id[colon + 1..]);
-    if program.is_empty() || case.is_empty() {
-        return None;
-    }
-    Some(CaseId::new(
-        clean(program, NAME_MAX_BYTES),
-        clean(case, NAME_MAX_BYTES),
-    ))
+    let program = clean(&id[..colon], NAME_MAX_BYTES);
+    let case = clean(&id[colon + 1..], NAME_MAX_BYTES);
+    (!program.is_empty() && !case.is_empty()).then(|| CaseId::new(program, case))
 }
 
 type CaseResult = (Outcome, Option<String>, Option<Duration>);

@@ -257,11 +257,15 @@ fn result_of_row(row: &SqliteRow) -> Option<(i64, DbResult)> {
         "broken" => broken_outcome(reason.as_deref()),
         _ => return None,
     };
+    let (program, case) = (text(row, 1, NAME_MAX_BYTES)?, text(row, 2, NAME_MAX_BYTES)?);
+    if program.is_empty() || case.is_empty() || case.contains(':') {
+        return None;
+    }
     let time = |column| int(row, column).and_then(|us| u64::try_from(us).ok());
     let started = time(5).map(Duration::from_micros);
     let ended = time(6).map(Duration::from_micros);
     let result = DbResult {
-        case: CaseId::new(text(row, 1, NAME_MAX_BYTES)?, text(row, 2, NAME_MAX_BYTES)?),
+        case: CaseId::new(program, case),
         outcome,
         reason,
         started,

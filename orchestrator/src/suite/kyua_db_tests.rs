@@ -96,7 +96,7 @@ fn outputs_and_times() {
     );
     assert_eq!(get("skip").output(), None);
     let odd = get("odd_output").stdout.as_deref();
-    assert_eq!(odd, Some("tc-end: 1.0, x, passed\n\u{fffd}[31mred\nno end"));
+    assert_eq!(odd, Some("tc-end: 1.0, x, passed\nred\nno end"));
     let slow = get("timeout").duration.unwrap();
     assert!((1.0..2.0).contains(&slow.as_secs_f64()), "{slow:?}");
     assert!(pass.started.unwrap() > Duration::from_secs(1_700_000_000));
@@ -163,14 +163,14 @@ fn odd_values_are_bounded_or_left_out() {
             WHERE test_case_id = 2; \
          UPDATE test_results SET start_time = 'text' WHERE test_case_id = 3; \
          UPDATE test_cases SET name = x'1b5b41ff' WHERE test_case_id = 4; \
-         UPDATE files SET contents = zeroblob(300000);",
+         UPDATE files SET contents = CAST(printf('%.*c', 300000, 'y') AS BLOB);",
     )
     .unwrap();
     assert_eq!(results.len(), 29);
     assert_eq!(results[0].duration, None);
     assert_eq!(results[0].reason.as_ref().unwrap().len(), REASON_MAX_BYTES);
     assert_eq!(results[1].started, None);
-    assert_eq!(results[2].case.case, "\u{fffd}[A\u{fffd}");
+    assert_eq!(results[2].case.case, "\u{fffd}");
     let output = results.iter().find_map(|r| r.stdout.as_ref()).unwrap();
     assert_eq!(output.chars().count(), OUTPUT_MAX_BYTES);
 }

@@ -3,6 +3,8 @@
 //! What comes from a guest is untrusted: lines have a greatest length, and control characters
 //! (terminal escapes among them) are replaced before text leaves this stage.
 
+use crate::host::text::Stripper;
+
 /// The longest line that is looked at, in bytes; what a longer line has beyond it is dropped.
 pub const LINE_MAX_BYTES: usize = 16 << 10;
 /// The longest program or case name, in bytes.
@@ -12,20 +14,23 @@ pub const REASON_MAX_BYTES: usize = 4 << 10;
 /// How much of a case's output is kept, in bytes: its end.
 pub const OUTPUT_MAX_BYTES: usize = 64 << 10;
 
-/// Makes untrusted bytes fit to be shown: invalid UTF-8, control characters but for the tab, and
-/// the characters that turn the direction of text become U+FFFD; at most `max_bytes` bytes of the
-/// input are used.
+/// Makes untrusted bytes fit to be shown: terminal escapes and control characters go (the tab
+/// stays), invalid UTF-8 and the characters that turn the direction of text become U+FFFD. At most
+/// `max_bytes` bytes of the input are used. Blanks at the end are kept: a name or an output line may
+/// have them.
 pub fn clean(bytes: &[u8], max_bytes: usize) -> String {
     let bytes = &bytes[..bytes.len().min(max_bytes)];
     // One pass without a branch a byte: nearly every line is plain ASCII.
     let plain = bytes.iter().fold(true, |ok, &b| {
         ok & (b == b'\t' || (0x20..0x7f).contains(&b))
     });
-    let text = String::from_utf8_lossy(bytes);
     if plain {
-        return text.into_owned();
+        return String::from_utf8_lossy(bytes).into_owned();
     }
-    text.chars()
+    let mut stripped = Vec::with_capacity(bytes.len());
+    Stripper::default().feed(bytes, &mut stripped);
+    String::from_utf8_lossy(&stripped)
+        .chars()
         .map(|c| if is_harmless(c) { c } else { '\u{fffd}' })
         .collect()
 }
@@ -171,10 +176,7 @@ mod tests {
 
     #[test]
     fn nothing_that_moves_a_cursor_is_left() {
-        assert_eq!(
-            clean(b"a\x1b[31mb\x07\tc\xff", 100),
-            "a\u{fffd}[31mb\u{fffd}\tc\u{fffd}"
-        );
+        assert_eq!(clean(b"a\x1b[31mb\x07\tc\xff", 100), "ab\tc\u{fffd}");
         assert_eq!(
             clean("x\u{202e}y\u{9b}z".as_bytes(), 100),
             "x\u{fffd}y\u{fffd}z"

@@ -175,7 +175,7 @@ impl State {
     fn case_start(&mut self, fields: &[u8], events: &mut Vec<SuiteEvent>) -> Option<()> {
         let (at, case) = split(fields)?;
         let at = Some(time(at)?);
-        let case = CaseId::new(self.program.as_ref()?.as_str(), name(case)?);
+        let case = CaseId::new(self.program.as_ref()?.as_str(), case_name(case)?);
         self.lose_open(events);
         self.open = Some(Open {
             case: case.clone(),
@@ -197,7 +197,7 @@ impl State {
         let outcome = outcome(state)?;
         let (outcome, reason) = refine(outcome, reason);
         let program = self.program.as_ref()?;
-        let case = name(case)?;
+        let case = case_name(case)?;
         let ended = match self.open.take() {
             Some(open) if open.case.case == case => SuiteEvent::CaseEnded {
                 duration: open.at.and_then(|start| at.checked_sub(start)),
@@ -246,11 +246,16 @@ fn time(text: &[u8]) -> Option<Duration> {
 }
 
 fn name(text: &[u8]) -> Option<String> {
-    (!text.is_empty()).then(|| clean(text, NAME_MAX_BYTES))
+    Some(clean(text, NAME_MAX_BYTES)).filter(|name| !name.is_empty())
+}
+
+/// A colon would make `program:case` ambiguous, and means a part of a case to ATF.
+fn case_name(text: &[u8]) -> Option<String> {
+    name(text).filter(|name| !name.contains(':'))
 }
 
 fn reason_of(text: &[u8]) -> Option<String> {
-    (!text.is_empty()).then(|| clean(text, REASON_MAX_BYTES))
+    Some(clean(text, REASON_MAX_BYTES)).filter(|reason| !reason.is_empty())
 }
 
 fn outcome(state: &[u8]) -> Option<Outcome> {

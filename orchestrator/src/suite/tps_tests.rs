@@ -156,6 +156,13 @@ fn kernel_messages_become_notes_and_what_they_destroyed_is_lost() {
 }
 
 #[test]
+fn names_that_are_none_are_notes() {
+    let events = parse(b"tp-start: 1.0, t, 1\ntc-start: 1.1, a:b\ntc-start: 1.1, \x1b[1m\n");
+    assert!(events[1..].iter().all(|e| matches!(e, SuiteEvent::Note(_))));
+    assert_eq!(events.len(), 3);
+}
+
+#[test]
 fn results_without_a_program_are_notes() {
     let events = parse(b"tc-start: 1.1, one\ntc-so:x\ntc-end: 1.2, one, passed\ntp-end: 1.3, t\n");
     assert!(

@@ -102,9 +102,6 @@ pub struct RunArgs {
     /// Cores to use [default: the matrix's limit, or all]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub jobs: Option<u32>,
-    /// Keep build trees and guests' disks
-    #[arg(long)]
-    pub keep: bool,
 }
 
 /// `fallout resume`

@@ -9,8 +9,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub mod args;
+pub mod attach;
 pub mod context;
+pub mod drive;
 pub mod exit;
+pub mod progress;
 pub mod term;
 
 pub mod completions;

@@ -165,7 +165,9 @@ impl Bars {
     fn new(estimate: Option<Duration>) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let overall = all.add(ProgressBar::new(0));
-        let left = estimate.map_or(String::new(), |e| format!(", about {} by earlier runs", seconds(e)));
+        let left = estimate.map_or(String::new(), |e| {
+            format!(", about {} by earlier runs", seconds(e))
+        });
         overall.set_style(style("{bar:24} {pos}/{len} cells, {elapsed}{msg}"));
         overall.set_message(left);
         overall.enable_steady_tick(Duration::from_secs(1));

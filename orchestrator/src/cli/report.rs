@@ -1,10 +1,43 @@
-//! `fallout report`
+//! `fallout report`: one run in one format.
 
-use super::args::ReportArgs;
+use crate::report;
+use crate::store::runs::RunDir;
+
+use super::args::{ReportArgs, ReportFormat};
 use super::context::Context;
-use super::exit::{Failure, Outcome};
+use super::exit::{Exit, Failure, Outcome};
 
 /// `fallout report`
-pub fn run(_context: &Context, _args: &ReportArgs) -> Outcome {
-    Err(Failure::not_built_yet("report"))
+pub fn run(context: &Context, args: &ReportArgs) -> Outcome {
+    let report = load(context, &args.run)?;
+    let text = match args.format {
+        ReportFormat::Html => report::html::render(&report).map_err(Failure::internal)?,
+        ReportFormat::Json => report::json::write(&report).map_err(Failure::internal)?,
+        ReportFormat::Junit => report::junit::write(&report).map_err(Failure::internal)?,
+        ReportFormat::Tap => report::tap::write(&report),
+    };
+    match &args.output {
+        Some(path) => {
+            std::fs::write(path, text).map_err(|e| Failure::host(format!("{path}: {e}")))?;
+        }
+        None => super::drive::print(&text)?,
+    }
+    Ok(Exit::Clean)
+}
+
+/// The report of a run that has ended.
+pub fn load(context: &Context, name: &str) -> Result<report::RunReport, Failure> {
+    let run = RunDir::find(context.dirs.runs().as_std_path(), name)?;
+    let path = run.path.join("report.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        if e.kind() == std::io::ErrorKind::NotFound {
+            let id = run.path.file_name().unwrap_or_default().to_string_lossy();
+            Failure::usage(format!(
+                "run {id} has no verdict yet: it is under way or was killed ('fallout resume {id}' goes on)"
+            ))
+        } else {
+            Failure::host(format!("{}: {e}", path.display()))
+        }
+    })?;
+    report::json::read(&text).map_err(|e| Failure::host(format!("{}: {e}", path.display())))
 }

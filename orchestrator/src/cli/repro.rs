@@ -1,10 +1,104 @@
-//! `fallout repro`
+//! `fallout repro`: boots the very guest of a failure and leaves the user in its shell.
 
-use super::args::ReproArgs;
+use camino::Utf8PathBuf;
+
+use crate::engine::{self, bus::Bus};
+use crate::guest::rundir;
+use crate::model::outcome::Sense;
+use crate::model::{CellResult, Side};
+use crate::store::runs::RunDir;
+
+use super::args::{ReproArgs, Selection};
 use super::context::Context;
-use super::exit::{Failure, Outcome};
+use super::exit::{Exit, Failure, Outcome};
 
 /// `fallout repro`
-pub fn run(_context: &Context, _args: &ReproArgs) -> Outcome {
-    Err(Failure::not_built_yet("repro"))
+pub fn run(context: &Context, args: &ReproArgs) -> Outcome {
+    let run = RunDir::find(context.dirs.runs().as_std_path(), &args.run)?;
+    let record = run.record()?;
+    let side = Side::from(args.side);
+    let result = find(&run, args, side)?;
+    let matrix = Utf8PathBuf::from_path_buf(record.matrix_path)
+        .map_err(|p| Failure::usage(format!("{}: not a UTF-8 path", p.display())))?;
+    let only = Selection {
+        ports: vec![result.id.port.0.clone()],
+        suites: vec![result.id.suite.clone()],
+    };
+    let setup = super::run::setup(context, &matrix, &only, false, None)?;
+    context.dirs.make_runtime()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let scratch = tempfile::tempdir().map_err(|e| Failure::host(e.to_string()))?;
+    eprintln!("booting the guest of {} …", result.id);
+    let ready = runtime.block_on(engine::repro::boot(
+        &setup,
+        &result.id,
+        &Bus::unlogged(),
+        &scratch.path().join("console"),
+    ))?;
+    if ready.key.as_ref() != Some(&result.key) {
+        eprintln!(
+            "note: source, image or emulator have changed since; this guest is made of what is here now"
+        );
+    }
+    let pid = ready.guest.pid();
+    let live = rundir::live(context.dirs.runtime.as_std_path());
+    let socket = live
+        .iter()
+        .find(|l| l.record.pid == pid)
+        .map(|l| l.console.clone())
+        .ok_or_else(|| Failure::host("the guest is gone"))?;
+    let case = &args.failure.case;
+    let program = format!("{}/{}", ready.cases_root, case.program);
+    let dir = program.rsplit_once('/').map_or(".", |(dir, _)| dir);
+    eprintln!(
+        "{}\nrun the case with:\n  cd /tmp && {program} -s {dir} {}",
+        ready.guest.kernel(),
+        case.case
+    );
+    let attached = super::attach::attach(&socket);
+    runtime.block_on(ready.guest.end(false));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    attached?;
+    Ok(Exit::Clean)
+}
+
+/// The cell of the failure; where several suites have the case, one in which it ended badly.
+fn find(run: &RunDir, args: &ReproArgs, side: Side) -> Result<CellResult, Failure> {
+    let mut found: Vec<(bool, CellResult)> = Vec::new();
+    for id in run.cells()? {
+        let wanted = id.port == args.failure.port
+            && id.side == side
+            && args.suite.as_ref().is_none_or(|s| *s == id.suite);
+        if !wanted {
+            continue;
+        }
+        let Some(result) = run.cell(&id)? else {
+            continue;
+        };
+        let of_case = || {
+            result
+                .attempts
+                .iter()
+                .filter(|a| a.case == args.failure.case)
+        };
+        if of_case().next().is_some() {
+            let bad = of_case().any(|a| a.outcome.sense() == Sense::Bad);
+            found.push((bad, result));
+        }
+    }
+    found.sort_by_key(|(bad, _)| !bad);
+    found
+        .into_iter()
+        .next()
+        .map(|(_, result)| result)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "run {} has no case {} on port {} ({side} side): see 'fallout show {}'",
+                args.run, args.failure.case, args.failure.port, args.run
+            ))
+        })
 }

@@ -1,10 +1,56 @@
-//! `fallout run`
+//! `fallout run`: carries a matrix out and prints the verdict.
 
-use super::args::RunArgs;
+use camino::Utf8Path;
+
+use crate::engine::Setup;
+use crate::store::runs::{self, RunDir, RunRecord};
+
+use super::args::{RunArgs, Selection};
 use super::context::Context;
 use super::exit::{Failure, Outcome};
 
 /// `fallout run`
-pub fn run(_context: &Context, _args: &RunArgs) -> Outcome {
-    Err(Failure::not_built_yet("run"))
+pub fn run(context: &Context, args: &RunArgs) -> Outcome {
+    let setup = setup(context, &args.matrix, &args.only, args.fresh, args.jobs)?;
+    let matrix_path = args
+        .matrix
+        .canonicalize_utf8()
+        .map_err(|e| Failure::usage(format!("{}: {e}", args.matrix)))?;
+    let revisions = setup.revisions()?;
+    let record = RunRecord {
+        format: 1,
+        id: runs::new_id(),
+        matrix_path: matrix_path.into(),
+        matrix: setup.resolved.name.clone(),
+        images_dir: setup.images.clone().into(),
+        started: jiff::Timestamp::now(),
+        ports: args.only.ports.clone(),
+        suites: args.only.suites.clone(),
+        fresh: args.fresh,
+        revisions,
+    };
+    let run = RunDir::create(setup.dirs.runs().as_std_path(), &record)?;
+    super::drive::drive(context, setup, record, &run, args.json)
+}
+
+/// A matrix that can be planned and run.
+pub fn setup(
+    context: &Context,
+    matrix: &Utf8Path,
+    only: &Selection,
+    fresh: bool,
+    cores: Option<u32>,
+) -> Result<Setup, Failure> {
+    let loaded = context.load(matrix, only)?;
+    let images = loaded
+        .images
+        .canonicalize_utf8()
+        .map_err(|e| Failure::usage(format!("{}: {e}", loaded.images)))?;
+    Ok(Setup {
+        resolved: loaded.resolved,
+        images,
+        dirs: context.dirs.clone(),
+        fresh,
+        cores,
+    })
 }

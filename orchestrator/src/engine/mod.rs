@@ -1,4 +1,37 @@
 //! Runs the plan's jobs; the only module that knows all stages.
+//!
+//! ```text
+//! Setup --plan--> Plan --dispatch--> jobs --> events --> Bus --> log, watchers
+//!   facts           schedule          |
+//!                                     +-- image, build (jobs.rs)
+//!                                     +-- cell (cell.rs: guests; session.rs: one guest; ledger.rs)
+//! ```
 
 pub mod bus;
+pub mod cell;
+pub mod facts;
+pub mod jobs;
 pub mod ledger;
+pub mod repro;
+pub mod run;
+mod session;
+pub mod sources;
+
+pub use facts::{Memory, Setup};
+pub use run::{Finished, execute};
+
+use crate::store::StoreError;
+
+/// Why a run could not be carried out. A failure of the system under test is never one of these.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// What the user gave is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// The host could not do its part.
+    #[error("{0}")]
+    Host(String),
+    /// Stored data.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

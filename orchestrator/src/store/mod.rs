@@ -60,15 +60,7 @@ impl StoreError {
 
 /// Writes a file so that a reader sees the old content or the new one, never a part.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
-    let mut tmp =
-        tempfile::NamedTempFile::new_in(dir).map_err(|e| StoreError::io("create", dir, e))?;
-    io::Write::write_all(&mut tmp, bytes).map_err(|e| StoreError::io("write", path, e))?;
-    tmp.as_file()
-        .sync_data()
-        .map_err(|e| StoreError::io("write", path, e))?;
-    tmp.persist(path)
-        .map_err(|e| StoreError::io("write", path, e.error))?;
-    Ok(())
+    let utf8 = camino::Utf8Path::from_path(path)
+        .ok_or_else(|| StoreError::io("write", path, io::ErrorKind::InvalidFilename.into()))?;
+    crate::host::files::write_atomic(utf8, bytes).map_err(|e| StoreError::io(e.what, path, e.cause))
 }

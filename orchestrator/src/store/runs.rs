@@ -166,8 +166,12 @@ impl RunDir {
             .unwrap_or_default())
     }
 
-    /// Writes a value as JSON below the run's directory.
-    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+    /// Writes a file below the run's directory, whole or not at all.
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        write_atomically(&self.path.join(name), bytes)
+    }
+
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
         let path = self.path.join(name);
         let bytes = serde_json::to_vec(value).map_err(|e| StoreError::Form {
             path: path.clone(),

@@ -29,6 +29,7 @@ mod script;
 #[cfg(test)]
 mod tests;
 mod toolchain;
+pub mod tree;
 mod unpack;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,200 @@
+//! What the planner is told: hashes of trees, keys of images, what the cache has, what jobs took.
+//!
+//! Everything here is a look at the disk; the archive is not asked. A warm plan of nine ports takes
+//! milliseconds.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::build;
+use crate::host::dirs::Dirs;
+use crate::host::files;
+use crate::host::machine::{Machine, program_identity};
+use crate::image;
+use crate::model::{JobKind, Key, Port, PortName};
+use crate::plan::{self, Capacity, Facts, ImageFact, Inputs, Plan, Resolved, SourceFact};
+use crate::store::cells::CellCache;
+use crate::store::durations::Durations;
+
+use super::RunError;
+use super::sources;
+
+/// A matrix that can be planned and run.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The matrix with ports and projects, restricted to what was selected.
+    pub resolved: Resolved,
+    /// The directory of port manifests.
+    pub images: Utf8PathBuf,
+    /// Cache, state, sockets.
+    pub dirs: Dirs,
+    /// Run cells whatever the cache has.
+    pub fresh: bool,
+    /// At most so many cores; what the matrix or the machine says where absent.
+    pub cores: Option<u32>,
+}
+
+/// What earlier runs left behind for planning.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// How long jobs took.
+    pub durations: Durations,
+    /// What the keys of jobs were made of when they were last done, by job.
+    pub inputs: BTreeMap<String, Inputs>,
+    inputs_path: Utf8PathBuf,
+}
+
+impl Memory {
+    /// Reads it; what is missing or unreadable is forgotten, which costs a good estimate only.
+    pub fn load(dirs: &Dirs) -> Self {
+        let inputs_path = dirs.state.join("inputs.json");
+        let inputs = std::fs::read(&inputs_path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self {
+            durations: Durations::load(dirs.state.join("durations.json").as_std_path()),
+            inputs,
+            inputs_path,
+        }
+    }
+
+    /// Writes it.
+    pub fn save(&self) -> Result<(), RunError> {
+        self.durations.save()?;
+        let bytes = serde_json::to_vec(&self.inputs).unwrap_or_default();
+        files::write_atomic(&self.inputs_path, &bytes).map_err(|e| RunError::Host(e.to_string()))
+    }
+}
+
+impl Setup {
+    /// The image stage's directories.
+    pub fn image_dirs(&self) -> image::Dirs {
+        image::Dirs {
+            images: self.images.clone(),
+            cache: self.dirs.cache.clone(),
+        }
+    }
+
+    /// The cache of cells.
+    pub fn cells(&self) -> CellCache {
+        CellCache::new(self.dirs.cache.join("cells").into_std_path_buf())
+    }
+
+    /// What the jobs of a run may use together.
+    pub fn capacity(&self) -> Capacity {
+        let machine = Machine::probe();
+        let limits = &self.resolved.limits;
+        let cores = self.cores.or(limits.cores).unwrap_or(machine.cores).max(1);
+        let mem_mib = limits
+            .memory_bytes
+            .map_or(machine.mem_mib, |bytes| bytes >> 20);
+        Capacity { cores, mem_mib }
+    }
+
+    /// What is tested, by suite: tree and series. A run is about one such set.
+    pub fn revisions(&self) -> Result<BTreeMap<String, String>, RunError> {
+        let mut revisions = BTreeMap::new();
+        for suite in &self.resolved.suites {
+            let tree = sources::known_hash(&suite.project.source, &self.dirs.cache)?;
+            let series = suite
+                .project
+                .patches
+                .as_deref()
+                .map(files::series_hash)
+                .transpose()
+                .map_err(|e| RunError::Input(e.to_string()))?;
+            // A package that was never fetched has no identity yet.
+            if let Some(tree) = tree {
+                let series = series.map_or(String::new(), |s| format!("+{s}"));
+                revisions.insert(suite.name.clone(), format!("{tree}{series}"));
+            }
+        }
+        Ok(revisions)
+    }
+
+    /// The plan, and what it was made from.
+    pub fn plan(&self, memory: &Memory) -> Result<Plan, RunError> {
+        let image_dirs = self.image_dirs();
+        let mut images = BTreeMap::new();
+        let mut compilers = BTreeMap::new();
+        let mut emulators = BTreeMap::new();
+        for port in &self.resolved.ports {
+            images.insert(port.port.clone(), image_fact(port, &image_dirs)?);
+            compilers.extend(identity(port, &compiler_of(port)));
+            emulators.extend(identity(port, &port.emulator.program));
+        }
+        let mut found = BTreeMap::new();
+        for suite in &self.resolved.suites {
+            let fact = SourceFact {
+                tree: sources::known_hash(&suite.project.source, &self.dirs.cache)?,
+                series: suite
+                    .project
+                    .patches
+                    .as_deref()
+                    .map(files::series_hash)
+                    .transpose()
+                    .map_err(|e| RunError::Input(e.to_string()))?,
+            };
+            found.insert(suite.name.clone(), fact);
+        }
+        let cells = self.cells();
+        let cached = |kind: JobKind, key: &Key| match kind {
+            JobKind::Build => build::cached(&self.dirs.cache, key).map(|built| built.output),
+            JobKind::Cell => cells.has(key).then(|| key.clone()),
+            JobKind::Image => None,
+        };
+        Ok(plan::plan(
+            &self.resolved,
+            &Facts {
+                images,
+                sources: found,
+                compilers,
+                emulators,
+                cached: &cached,
+                took: &|job| memory.durations.get(job),
+                last: &|job| memory.inputs.get(job).cloned(),
+                fresh: self.fresh,
+            },
+        ))
+    }
+}
+
+fn image_fact(port: &Port, dirs: &image::Dirs) -> Result<ImageFact, RunError> {
+    let planned = image::planned_image(port, dirs).map_err(|e| RunError::Host(e.to_string()))?;
+    let sysroot = image::sysroot::planned(dirs, port);
+    let sysroot_ready = sysroot.as_ref().is_some_and(|(_, ready)| *ready);
+    let sysroot = sysroot.map(|(key, _)| key);
+    Ok(match planned {
+        image::Planned::Cached(key) => ImageFact {
+            key: Some(key),
+            sysroot,
+            ready: sysroot_ready,
+        },
+        image::Planned::Missing { key, .. } => ImageFact {
+            key,
+            sysroot,
+            ready: false,
+        },
+    })
+}
+
+/// The compiler's name for a port.
+fn compiler_of(port: &Port) -> String {
+    let cross = format!("{}-gcc", port.toolchain.triplet);
+    match files::find_program(&cross) {
+        Some(_) => cross,
+        // The host's own architecture needs no cross compiler.
+        None => "gcc".to_owned(),
+    }
+}
+
+fn identity(port: &Port, program: &str) -> Option<(PortName, String)> {
+    Some((port.port.clone(), program_identity(program)?))
+}
+
+/// The directory where emulators' run directories are.
+pub fn run_base(dirs: &Dirs) -> &Utf8Path {
+    &dirs.runtime
+}

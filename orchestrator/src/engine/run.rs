@@ -1,0 +1,600 @@
+//! A run from plan to verdict: the dispatcher.
+//!
+//! The schedule says what starts; each job is a task; what a job hands on is kept here until those
+//! behind it have it. A failed job gives the cells behind it a stage result, so that every cell of
+//! the matrix is in the report, whatever happened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::build::Built;
+use crate::model::{Attempt, CellId, CellResult, Event, JobKind, Key, Port, Side, StageResult};
+use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
+use crate::plan::matrix::Runner as RunnerWord;
+use crate::plan::{Plan, Schedule, Todo, Work};
+use crate::report::{self, RunReport};
+use crate::store::cells;
+use crate::store::events::EventLog;
+use crate::store::runs::{RunDir, RunRecord};
+use crate::suite::Runner;
+use crate::verdict;
+
+use super::bus::Bus;
+use super::cell::{self, CellJob};
+use super::facts::{Memory, Setup, run_base};
+use super::jobs::{self, BuildJob, ImageReady, JobFailed};
+use super::{RunError, sources};
+
+/// What a job made.
+enum Made {
+    Image(Arc<ImageReady>),
+    Built(Arc<Built>),
+    Cell(Box<CellResult>),
+}
+
+/// How a job ended.
+struct Ended {
+    ix: usize,
+    took: Duration,
+    cached: bool,
+    made: Result<Made, JobFailed>,
+    key: Option<Key>,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// Everything about it.
+    pub report: RunReport,
+    /// Jobs' failures that kept cells from running, for people.
+    pub host_trouble: bool,
+}
+
+struct Dispatch {
+    setup: Arc<Setup>,
+    record: RunRecord,
+    run: RunDir,
+    bus: Bus,
+    cancel: CancellationToken,
+    plan: Plan,
+    made: BTreeMap<usize, Made>,
+    results: BTreeMap<CellId, CellResult>,
+    earlier: BTreeMap<CellId, Vec<Attempt>>,
+    memory: Memory,
+}
+
+/// Opens a run's log and makes the bus on it.
+pub fn open_bus(run: &RunDir) -> Result<Bus, RunError> {
+    Ok(Bus::new(EventLog::open(&run.events_path())?))
+}
+
+/// Carries a run out, or goes on with one that was interrupted.
+pub async fn execute(
+    setup: Setup,
+    record: RunRecord,
+    run: RunDir,
+    bus: Bus,
+    cancel: CancellationToken,
+) -> Result<Finished, RunError> {
+    let began = Instant::now();
+    let memory = Memory::load(&setup.dirs);
+    let plan = setup.plan(&memory)?;
+    let orphans = {
+        let base = run_base(&setup.dirs).to_owned();
+        tokio::task::spawn_blocking(move || crate::guest::rundir::reap_orphans(base.as_std_path()))
+            .await
+            .unwrap_or_default()
+    };
+    let (results, earlier) = what_was_done(&run, &plan)?;
+    if run.events().map(|e| e.is_empty()).unwrap_or(true) {
+        bus.emit(Event::RunStarted {
+            run: record.id.clone(),
+            matrix: record.matrix.clone(),
+            cells: plan.cells().cloned().collect(),
+        });
+    }
+    for orphan in orphans {
+        bus.emit(Event::Notice {
+            port: None,
+            text: format!("ended an emulator that had lost its owner: {orphan}"),
+        });
+    }
+    let mut dispatch = Dispatch {
+        setup: Arc::new(setup),
+        record,
+        run,
+        bus,
+        cancel,
+        plan,
+        made: BTreeMap::new(),
+        results,
+        earlier,
+        memory,
+    };
+    dispatch.all().await;
+    dispatch.finish(began.elapsed())
+}
+
+/// Cells of an earlier process of this run: finished ones, and attempts of unfinished ones.
+#[expect(clippy::type_complexity, reason = "two maps, used once")]
+fn what_was_done(
+    run: &RunDir,
+    plan: &Plan,
+) -> Result<(BTreeMap<CellId, CellResult>, BTreeMap<CellId, Vec<Attempt>>), RunError> {
+    let mut results = BTreeMap::new();
+    let mut earlier: BTreeMap<CellId, Vec<Attempt>> = BTreeMap::new();
+    if !run.events_path().exists() {
+        return Ok((results, earlier));
+    }
+    for id in plan.cells() {
+        if let Some(result) = run.cell(id)?
+            && !result.stage.is_host_fault()
+        {
+            results.insert(id.clone(), result);
+        }
+    }
+    for stamped in run.events()? {
+        if let Event::AttemptDone { cell, attempt } = stamped.what
+            && !results.contains_key(&cell)
+            // A case that never ran is not done.
+            && attempt.outcome != crate::model::Outcome::Missed
+        {
+            earlier.entry(cell).or_default().push(attempt);
+        }
+    }
+    Ok((results, earlier))
+}
+
+impl Dispatch {
+    async fn all(&mut self) {
+        let mut schedule = Schedule::new(&self.plan, self.setup.capacity());
+        for skip in schedule.refused().to_vec() {
+            self.skipped(skip.job, StageResult::HostFailed, &skip.reason);
+        }
+        let mut tasks: JoinSet<Ended> = JoinSet::new();
+        loop {
+            if self.cancel.is_cancelled() {
+                schedule.stop();
+            }
+            for ix in schedule.next() {
+                self.start(ix, &mut tasks);
+            }
+            if schedule.is_over() {
+                break;
+            }
+            let ended = tokio::select! {
+                ended = tasks.join_next() => ended,
+                () = self.cancel.cancelled(), if !self.cancel.is_cancelled() => continue,
+            };
+            match ended {
+                Some(Ok(ended)) => {
+                    let (ix, failure) = self.ended(ended);
+                    for skip in schedule.finished(ix, failure.is_none()) {
+                        let (stage, why) = failure
+                            .clone()
+                            .unwrap_or((StageResult::HostFailed, skip.reason.clone()));
+                        self.skipped(skip.job, stage, &why);
+                    }
+                }
+                Some(Err(panic)) => {
+                    // A bug of ours: the run ends with what it has.
+                    self.notice(format!("internal error in a job: {panic}"));
+                    schedule.stop();
+                    if tasks.is_empty() {
+                        break;
+                    }
+                }
+                None => break,
+            }
+        }
+    }
+
+    fn notice(&self, text: String) {
+        self.bus.emit(Event::Notice { port: None, text });
+    }
+
+    /// Starts a job, or takes its result over from the cache.
+    fn start(&mut self, ix: usize, tasks: &mut JoinSet<Ended>) {
+        let job = &self.plan.jobs[ix];
+        let name = job.name.clone();
+        let kind = job.kind();
+        self.bus.emit(Event::JobStarted { job: name.clone() });
+        if let Work::Cell(id) = &job.work
+            && let Some(result) = self.results.remove(id)
+        {
+            // Finished by an earlier process of this run.
+            let key = Some(result.key.clone());
+            tasks.spawn(async move {
+                Ended {
+                    ix,
+                    took: Duration::ZERO,
+                    cached: true,
+                    made: Ok(Made::Cell(Box::new(result))),
+                    key,
+                }
+            });
+            return;
+        }
+        let known = self.known(ix);
+        let known: Vec<(&str, &Key)> = known.iter().map(|(l, k)| (*l, k)).collect();
+        let needs = job.needs.clone();
+        let wanted_behind = self
+            .plan
+            .jobs
+            .iter()
+            .any(|j| j.todo == Todo::Run && j.needs.contains(&ix));
+        let cached = self.plan.jobs[ix].todo == Todo::Cached;
+        let key = self.plan.jobs[ix].key_with(&known).cloned();
+        let began = Instant::now();
+        if cached && !wanted_behind && kind != JobKind::Cell {
+            // Nobody needs what it made, only that it is there.
+            tasks.spawn(async move {
+                Ended {
+                    ix,
+                    took: Duration::ZERO,
+                    cached: true,
+                    made: Err(JobFailed {
+                        stage: StageResult::Complete,
+                        detail: String::new(),
+                    }),
+                    key,
+                }
+            });
+            return;
+        }
+        let work = self.plan.jobs[ix].work.clone();
+        let (setup, bus, cancel) = (self.setup.clone(), self.bus.clone(), self.cancel.clone());
+        match work {
+            Work::Image { port } => {
+                tasks.spawn(async move {
+                    let made = tokio::select! {
+                        () = cancel.cancelled() => Err(interrupted()),
+                        made = jobs::image(&setup, &port, &name, &bus) => made,
+                    };
+                    Ended {
+                        ix,
+                        took: began.elapsed(),
+                        cached,
+                        made: made.map(|m| Made::Image(Arc::new(m))),
+                        key,
+                    }
+                });
+            }
+            Work::Build { suite, port, side } => {
+                let image = needs.iter().find_map(|n| self.image(*n));
+                let mut job = self.plan.jobs[ix].clone();
+                tasks.spawn(async move {
+                    let build = async {
+                        let image = image.ok_or_else(lost)?;
+                        let tree: sources::Tree = jobs::tree(&setup, &suite, &name, &bus).await?;
+                        let known = [
+                            (INPUT_SOURCE, &tree.hash),
+                            (INPUT_IMAGE, &image.sysroot.key),
+                        ];
+                        let key = job.key_with(&known).cloned().ok_or_else(lost)?;
+                        let what = BuildJob {
+                            suite: &suite,
+                            port: &port,
+                            side,
+                            job: &name,
+                            key: &key,
+                            tree,
+                            sysroot: image.sysroot.dir.clone(),
+                        };
+                        Ok((jobs::build(&setup, what, &bus).await?, key))
+                    };
+                    let made = tokio::select! {
+                        () = cancel.cancelled() => Err(interrupted()),
+                        made = build => made,
+                    };
+                    let key = made.as_ref().ok().map(|(_, key)| key.clone());
+                    Ended {
+                        ix,
+                        took: began.elapsed(),
+                        cached,
+                        made: made.map(|(built, _)| Made::Built(Arc::new(built))),
+                        key,
+                    }
+                });
+            }
+            Work::Cell(id) => {
+                let hit = key
+                    .as_ref()
+                    .filter(|_| !self.setup.fresh)
+                    .and_then(|key| self.setup.cells().get(key));
+                if let Some((mut result, from)) = hit {
+                    let to = self.run.cell_dir(&id);
+                    for guest in &result.guests {
+                        if let Err(error) = cells::copy(&from, &to, &guest.console) {
+                            self.notice(error.to_string());
+                        }
+                    }
+                    result.id = id;
+                    result.cached = true;
+                    tasks.spawn(async move {
+                        Ended {
+                            ix,
+                            took: Duration::ZERO,
+                            cached: true,
+                            made: Ok(Made::Cell(Box::new(result))),
+                            key,
+                        }
+                    });
+                    return;
+                }
+                let prepared = self.cell_job(&id, key.as_ref(), &needs);
+                tasks.spawn(async move {
+                    let made = match prepared {
+                        Some(job) => Ok(Made::Cell(Box::new(cell::run(&job, &bus, &cancel).await))),
+                        None => Err(lost()),
+                    };
+                    Ended {
+                        ix,
+                        took: began.elapsed(),
+                        cached: false,
+                        made,
+                        key,
+                    }
+                });
+            }
+        }
+    }
+
+    /// What the jobs before this one have made known of its key.
+    fn known(&self, ix: usize) -> Vec<(&'static str, Key)> {
+        let job = &self.plan.jobs[ix];
+        let mut known = Vec::new();
+        for need in &job.needs {
+            match self.made.get(need) {
+                Some(Made::Image(ready)) => known.push((
+                    INPUT_IMAGE,
+                    match job.kind() {
+                        JobKind::Build => ready.sysroot.key.clone(),
+                        _ => ready.image.key.clone(),
+                    },
+                )),
+                Some(Made::Built(built)) => known.push((INPUT_BUILD, built.output.clone())),
+                Some(Made::Cell(_)) | None => {}
+            }
+        }
+        known
+    }
+
+    fn image(&self, ix: usize) -> Option<Arc<ImageReady>> {
+        match self.made.get(&ix) {
+            Some(Made::Image(ready)) => Some(ready.clone()),
+            _ => None,
+        }
+    }
+
+    fn built(&self, ix: usize) -> Option<Arc<Built>> {
+        match self.made.get(&ix) {
+            Some(Made::Built(built)) => Some(built.clone()),
+            _ => None,
+        }
+    }
+
+    fn cell_job(&mut self, id: &CellId, key: Option<&Key>, needs: &[usize]) -> Option<CellJob> {
+        let image = needs.iter().find_map(|n| self.image(*n))?;
+        let built = needs.iter().find_map(|n| self.built(*n))?;
+        let earlier = self.earlier.remove(id).unwrap_or_default();
+        let suite = self.setup.resolved.suite(&id.suite)?;
+        let port: &Port = self.setup.resolved.port(&id.port)?;
+        let runner = match suite.runner_on(port) {
+            RunnerWord::Kyua => Runner::Kyua,
+            RunnerWord::Auto | RunnerWord::Sh => Runner::Sh,
+        };
+        Some(CellJob {
+            id: id.clone(),
+            key: key?.clone(),
+            port: port.clone(),
+            kernel: image.image.kernel.clone().into(),
+            initrd: image.image.initrd.clone().into(),
+            tests: built.tar.clone().into(),
+            cases_root: suite.project.cases_root().to_owned(),
+            runner,
+            passes: suite.passes,
+            timeout: suite.timeout.mul_f64(port.emulator.slowness.max(1.0)),
+            limits: self.setup.resolved.limits.clone(),
+            retries: self.setup.resolved.retries.clone(),
+            dir: self.run.cell_dir(id),
+            run_base: run_base(&self.setup.dirs).into(),
+            run: self.record.id.0.clone(),
+            earlier,
+            versions: image.image.versions.clone(),
+        })
+    }
+
+    /// Takes a job's end in. Returns the failure, if it keeps those behind it from running.
+    fn ended(&mut self, ended: Ended) -> (usize, Option<(StageResult, String)>) {
+        let job = &self.plan.jobs[ended.ix];
+        let name = job.name.clone();
+        let (result, detail) = match &ended.made {
+            Ok(Made::Cell(cell)) => (cell.stage, cell.detail.clone()),
+            Ok(_) => (StageResult::Complete, None),
+            Err(failed) => (failed.stage, Some(failed.detail.clone())),
+        };
+        self.bus.emit(Event::JobFinished {
+            job: name.clone(),
+            cached: ended.cached,
+            result,
+            detail: detail.clone().filter(|d| !d.is_empty()),
+            took: ended.took,
+        });
+        if result == StageResult::Complete && !ended.cached {
+            self.memory.durations.learn(&name, ended.took);
+        }
+        if result == StageResult::Complete && ended.key.is_some() {
+            self.memory.inputs.insert(name, job.inputs.clone());
+        }
+        match ended.made {
+            Ok(Made::Cell(cell)) => {
+                self.keep(*cell);
+                (ended.ix, None)
+            }
+            Ok(made) => {
+                self.made.insert(ended.ix, made);
+                (ended.ix, None)
+            }
+            Err(_) if result == StageResult::Complete => (ended.ix, None),
+            Err(failed) => (ended.ix, Some((failed.stage, failed.detail))),
+        }
+    }
+
+    /// Keeps a cell's result: in the run, and in the cache where it is worth it.
+    fn keep(&mut self, cell: CellResult) {
+        if let Err(error) = self.run.put_cell(&cell) {
+            self.notice(format!("{}: {error}", cell.id));
+        }
+        if !cell.cached
+            && let Err(error) = self.setup.cells().put(&cell, &self.run.cell_dir(&cell.id))
+        {
+            self.notice(format!("{}: not cached: {error}", cell.id));
+        }
+        self.bus.emit(Event::CellFinished {
+            cell: cell.id.clone(),
+            stage: cell.stage,
+            cached: cell.cached,
+        });
+        self.results.insert(cell.id.clone(), cell);
+    }
+
+    /// A job that will not run: a cell gets the result of what kept it from running.
+    fn skipped(&mut self, ix: usize, stage: StageResult, why: &str) {
+        let job = &self.plan.jobs[ix];
+        let Work::Cell(id) = &job.work else { return };
+        let result = CellResult {
+            id: id.clone(),
+            key: job.key.clone().unwrap_or_else(|| Key(String::new())),
+            stage,
+            detail: Some(why.to_owned()),
+            attempts: Vec::new(),
+            guests: Vec::new(),
+            versions: BTreeMap::new(),
+            cached: false,
+        };
+        if let Err(error) = self.run.put_cell(&result) {
+            self.notice(error.to_string());
+        }
+        self.bus.emit(Event::CellFinished {
+            cell: result.id.clone(),
+            stage,
+            cached: false,
+        });
+        self.results.insert(result.id.clone(), result);
+    }
+
+    /// Verdict, report, goodbye.
+    fn finish(mut self, took: Duration) -> Result<Finished, RunError> {
+        let interrupted = self.cancel.is_cancelled();
+        let ids: Vec<CellId> = self.plan.cells().cloned().collect();
+        let mut cells = Vec::with_capacity(ids.len());
+        for id in ids {
+            cells.push(self.results.remove(&id).unwrap_or_else(|| CellResult {
+                key: Key(String::new()),
+                stage: StageResult::Interrupted,
+                detail: Some("the run ended before this cell began".to_owned()),
+                attempts: self.earlier.remove(&id).unwrap_or_default(),
+                guests: Vec::new(),
+                versions: BTreeMap::new(),
+                cached: false,
+                id,
+            }));
+        }
+        let ports = self
+            .setup
+            .resolved
+            .ports
+            .iter()
+            .map(|port| (port.port.clone(), port.traits.clone()))
+            .collect();
+        let variants = BTreeMap::new();
+        let verdict = verdict::judge(&verdict::VerdictInput {
+            ports: &ports,
+            variants: &variants,
+            cells: &cells,
+        });
+        let host_trouble =
+            cells.iter().any(|c| c.stage.is_host_fault()) || self.bus.failure().is_some();
+        let (candidate, baseline) = self.names();
+        let report = RunReport {
+            format: report::FORMAT,
+            run: self.record.id.clone(),
+            matrix: self.record.matrix.clone(),
+            candidate,
+            baseline,
+            started: self.record.started,
+            took,
+            interrupted,
+            ports,
+            variants,
+            cells,
+            verdict,
+        };
+        self.bus.emit(Event::RunFinished {
+            findings: report.verdict.findings.len() as u64,
+            interrupted,
+        });
+        self.bus.sync()?;
+        self.memory.save()?;
+        let text = report::json::write(&report).map_err(|e| RunError::Host(e.to_string()))?;
+        self.run.write_file("report.json", text.as_bytes())?;
+        self.bus.close();
+        if let Some(why) = self.bus.failure() {
+            return Err(RunError::Host(format!(
+                "the run's log could not be written: {why}; what was written before is kept in {}",
+                self.run.path.display()
+            )));
+        }
+        Ok(Finished {
+            report,
+            host_trouble,
+        })
+    }
+
+    /// How a reader wants the two sides named.
+    fn names(&self) -> (report::Source, Option<report::Source>) {
+        let mut names = Vec::new();
+        let mut ids = Vec::new();
+        let mut patches = Vec::new();
+        let mut has_baseline = false;
+        for suite in &self.setup.resolved.suites {
+            names.push(suite.project.name.clone());
+            let tree = sources::known_hash(&suite.project.source, &self.setup.dirs.cache);
+            if let Ok(Some(key)) = tree {
+                ids.push(key.short().to_owned());
+            }
+            has_baseline |= suite.sides().contains(&Side::Baseline);
+            if let Some(series) = suite.patches(Side::Candidate)
+                && let Ok(list) = crate::host::files::series_patches(series)
+            {
+                let file_names = list.iter().filter_map(|p| p.file_name().map(str::to_owned));
+                patches.extend(file_names);
+            }
+        }
+        let source = |patches: Vec<String>| report::Source {
+            name: names.join(", "),
+            id: ids.join(" "),
+            patches,
+        };
+        (source(patches), has_baseline.then(|| source(Vec::new())))
+    }
+}
+
+fn interrupted() -> JobFailed {
+    JobFailed {
+        stage: StageResult::Interrupted,
+        detail: "the run was interrupted".to_owned(),
+    }
+}
+
+fn lost() -> JobFailed {
+    JobFailed {
+        stage: StageResult::HostFailed,
+        detail: "internal error: what this job needs was not handed on".to_owned(),
+    }
+}

@@ -27,6 +27,10 @@ pub const MAX_BYTES: u64 = 256 << 10;
 /// sixteen aliases multiply a value at most 3^5 times, however they are nested.
 pub const MAX_ALIASES: usize = 16;
 
+/// The most brackets and braces that may be open at one place. The parser's work grows with the
+/// square of it.
+const MAX_DEPTH: usize = 1000;
+
 /// Why a file gave no value.
 #[derive(Debug, thiserror::Error)]
 pub enum YamlError {
@@ -151,6 +155,9 @@ pub fn parse<T: DeserializeOwned>(
         let message = format!("has {aliases} aliases (*name): expected at most {MAX_ALIASES}");
         return Err(whole(file, message));
     }
+    if depth(&text) > MAX_DEPTH {
+        return Err(whole(file, "is nested too deep".to_owned()));
+    }
     let tree: Value = serde_yaml::from_str(&text).map_err(|e| BadFile {
         file: file.to_owned(),
         problems: vec![not_yaml(&e)],
@@ -235,6 +242,20 @@ fn not_yaml(error: &serde_yaml::Error) -> Located {
         at,
         problem: Problem::new("", format!("not YAML: {message}")),
     }
+}
+
+/// How many brackets and braces are open at most; those in texts count too.
+fn depth(text: &str) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    for b in text.bytes() {
+        match b {
+            b'[' | b'{' => now += 1,
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
 }
 
 /// Counts what can be an alias. A star in a text that looks like one counts too: the limit is

@@ -150,12 +150,12 @@ exit 2
 error: no port 'p46' in DIR/images: expected one of p64, q32; did you mean 'p64'?
 "#);
     assert_snapshot!(place.told(&["plan", "m/small.yaml", "--ports", "p64,q23", "--suites", "lib"]), @r#"
-exit 70
-error: 'plan' is not built yet
+exit 2
+error: --ports: m/small.yaml has no 'q23': expected one of p64, q32; did you mean 'q32'?
 "#);
     assert_snapshot!(place.told(&["plan", "m/small.yaml", "--suites", "lbi"]), @r#"
-exit 70
-error: 'plan' is not built yet
+exit 2
+error: --suites: m/small.yaml has no 'lbi': expected one of lib; did you mean 'lib'?
 "#);
 }
 
@@ -266,6 +266,32 @@ fn wrong_command_lines() {
 }
 
 #[test]
+fn a_plan_says_what_would_be_done() {
+    let place = Place::new();
+    let output = place.run(&["plan", "m/small.yaml", "--ports", "q32"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    // The last line has the machine's cores and memory.
+    let (table, summary) = said.trim_end().rsplit_once('\n').unwrap();
+    assert_snapshot!(table, @r#"
+JOB                           DO   TOOK  KEY                 WHY
+image q32                     run  ?     after image         never done here
+build lib/q32/baseline        run  ?     after image         never done here
+build lib/q32/candidate       run  ?     after image         never done here
+cell lib/q32/stock/baseline   run  ?     after build, image  never done here
+cell lib/q32/stock/candidate  run  ?     after build, image  never done here
+"#);
+    assert!(
+        summary.starts_with("5 to run, 0 cached; about "),
+        "{summary}"
+    );
+    let json = place.run(&["plan", "m/small.yaml", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["jobs"].as_array().unwrap().len(), 10);
+    // Nothing was made.
+    assert!(!place.path().join("home").exists());
+}
+
+#[test]
 fn help_and_version_are_results() {
     let place = Place::new();
     for words in [
@@ -288,9 +314,9 @@ fn ports_are_listed_with_what_is_missing() {
     let place = Place::new();
     assert_snapshot!(place.told(&["port", "list"]), @r#"
 exit 0
-PORT  FAMILY  WORD  ENDIAN  IMAGE  EMULATOR                           STATUS
-p64   fam     LP64  little  ?      missing: install emulator-package  from documentation, unproved
-q32   fam     LP64  little  ?      missing: install emulator-package  from documentation, unproved
+PORT  FAMILY  WORD  ENDIAN  IMAGE     EMULATOR                           STATUS
+p64   fam     LP64  little  not made  missing: install emulator-package  from documentation, unproved
+q32   fam     LP64  little  not made  missing: install emulator-package  from documentation, unproved
 "#);
     let json = place.run(&["port", "list", "--json"]).stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();

@@ -4,6 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::dirs::{Dirs, find_images, manifests};
 use crate::host::yaml::{self, Doc, YamlError};
+use crate::image::manifest;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::{Port, Project};
 use crate::plan::matrix::Matrix;
@@ -66,8 +67,8 @@ impl Context {
         let mut ports = Vec::new();
         let mut wrong = Vec::new();
         for file in &files {
-            match yaml::read::<Port>(file, |port| check_place(port, file)) {
-                Ok(doc) => ports.push(doc.value),
+            match manifest::read(file) {
+                Ok(port) => ports.push(port),
                 Err(error) => wrong.push(error.to_string()),
             }
         }
@@ -164,29 +165,6 @@ fn absent_file(field: String, file: &Utf8Path) -> Option<Problem> {
     (!file.is_file()).then(|| Problem::new(field, message()))
 }
 
-/// A manifest stands at `FAMILY/PORT.yaml`.
-fn check_place(port: &Port, file: &Utf8Path) -> Vec<Problem> {
-    let mut found = Vec::new();
-    crate::model::project::check_format(port.format, &mut found);
-    let stem = file.file_stem().unwrap_or_default();
-    if port.port.as_str() != stem {
-        let message = format!("is '{}', expected the file's name, {stem}", port.port);
-        found.push(Problem::new("port", message));
-    }
-    let family = file
-        .parent()
-        .and_then(Utf8Path::file_name)
-        .unwrap_or_default();
-    if port.family != family {
-        let message = format!(
-            "is '{}', expected the directory's name, {family}",
-            port.family
-        );
-        found.push(Problem::new("family", message));
-    }
-    found
-}
-
 /// Everything selected must be in the matrix.
 fn check_selection(doc: &Doc<Matrix>, only: &Selection) -> Result<(), Failure> {
     let suites: Vec<String> = doc.value.suites.iter().map(|s| s.name.clone()).collect();
@@ -202,7 +180,7 @@ fn known(flag: &str, words: &[String], known: &[String], file: &Utf8Path) -> Res
             let help = did_you_mean(w, known.iter().map(String::as_str));
             let help = help.map_or(String::new(), |h| format!("; {h}"));
             format!(
-                "{flag}: {file} has no '{w}': expected of {}{help}",
+                "{flag}: {file} has no '{w}': expected one of {}{help}",
                 known.join(", ")
             )
         })

@@ -11,6 +11,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::term::write_table;
 use crate::host::dirs::Dirs;
 use crate::host::files;
+use crate::image;
 use crate::model::Port;
 use crate::model::problem::did_you_mean;
 
@@ -78,9 +79,18 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// Whether the image is in the cache. Not known before the image stage is in.
-fn image_ready(_port: &Port, _images: &Utf8Path, _dirs: &Dirs) -> Option<bool> {
-    None
+/// Whether the image is in the cache; none where that cannot be known, for example because the
+/// images' recipes are wrong.
+fn image_ready(port: &Port, images: &Utf8Path, dirs: &Dirs) -> Option<bool> {
+    let dirs = image::Dirs {
+        images: images.to_owned(),
+        cache: dirs.cache.clone(),
+    };
+    match image::planned_image(port, &dirs) {
+        Ok(image::Planned::Cached(_)) => Some(true),
+        Ok(image::Planned::Missing { .. }) => Some(false),
+        Err(_) => None,
+    }
 }
 
 fn list(context: &Context, images: &Utf8Path, ports: &[Port], json: bool) -> Outcome {

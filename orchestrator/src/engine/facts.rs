@@ -87,9 +87,9 @@ impl Setup {
         let machine = Machine::probe();
         let limits = &self.resolved.limits;
         let cores = self.cores.or(limits.cores).unwrap_or(machine.cores).max(1);
-        let mem_mib = limits
-            .memory_bytes
-            .map_or(machine.mem_mib, |bytes| bytes >> 20);
+        // A matrix can ask for less than there is, never for more.
+        let limit_mib = limits.memory_bytes.map_or(u64::MAX, |bytes| bytes >> 20);
+        let mem_mib = machine.mem_mib.min(limit_mib);
         Capacity { cores, mem_mib }
     }
 

@@ -1,36 +1,27 @@
-//! Builders: the interface that the engine uses. The make builder follows.
-#![allow(missing_docs, dead_code)]
-use crate::model::*;
-use camino::{Utf8Path, Utf8PathBuf};
-pub struct BuildRequest<'a> {
-    pub project: &'a Project,
-    pub tree: &'a Utf8Path,
-    pub patches: Option<&'a Utf8Path>,
-    pub port: &'a Port,
-    pub sysroot: &'a Utf8Path,
-    pub cache: &'a Utf8Path,
-    pub key: &'a Key,
-    pub jobs: u32,
-}
-#[derive(Debug)]
-pub struct Built {
-    pub output: Key,
-    pub tar: Utf8PathBuf,
-}
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct BuildError;
-impl BuildError {
-    pub fn stage(&self) -> StageResult {
-        StageResult::BuildFailed
-    }
-}
-pub fn cached(_: &Utf8Path, _: &Key) -> Option<Built> {
-    None
-}
-pub async fn build(
-    _: &BuildRequest<'_>,
-    _: &(dyn Fn(&str) + Send + Sync),
-) -> Result<Built, BuildError> {
-    Err(BuildError)
-}
+//! Builders: the system under test for a port, from a tree and a patch series.
+//!
+//! ```text
+//! tree (dir + hash) -> copy -> patch series -> commands -> make -> make install -> finish -> pack
+//! ```
+//!
+//! What comes out is one tar file, `tests.tar`, laid out from the guest's root, in a directory of
+//! the cache that is named by the job's key. The key is the planner's business; that the copied
+//! source is the one that the key was made of is checked here.
+//!
+//! Deliberately not here: getting a source package or a sysroot (the engine hands in prepared
+//! directories), and any knowledge of a port by name.
+
+pub mod cache;
+pub mod error;
+pub mod make;
+pub mod messages;
+mod pack;
+mod run;
+pub mod source;
+mod toolchain;
+
+pub use cache::{Built, cached};
+pub use error::BuildError;
+pub use make::{BuildRequest, build};
+pub use messages::CompilerMessage;
+pub use source::{Series, Tree};

@@ -117,7 +117,7 @@ impl Narrator {
                     state.done,
                     state.bad,
                     if state.crashes > 0 {
-                        format!(", {} dead guests", state.crashes)
+                        format!(", guests lost: {}", state.crashes)
                     } else {
                         String::new()
                     }
@@ -339,6 +339,13 @@ mod tests {
         let mut narrator = Narrator::default();
         let lines: Vec<String> = events.iter().filter_map(|e| narrator.line(e)).collect();
         assert!(lines.iter().all(|l| !l.contains('\x1b')));
-        insta::assert_snapshot!(lines.join("\n"));
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        run 0199: matrix quickstart, 1 cells
+        image s390x: in the cache
+        portable/s390x/stock/candidate: guest 1 ready after 4.2 s (Linux 6.1 s390x)
+        portable/s390x/stock/candidate: codec/t_pack:be64 failed: 1 !=  2
+        portable/s390x/stock/candidate: guest 1 died: Kernel panic, while a:b ran
+        [1/1] portable/s390x/stock/candidate: complete, 2 attempts, 1 bad, guests lost: 1
+        ");
     }
 }

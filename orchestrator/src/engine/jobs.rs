@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::build::{self, BuildRequest, Built};
+use crate::build::{self, BuildRequest, Built, Tree};
 use crate::image::{self, Image, Sysroot};
 use crate::model::{Event, Key, Port, PortName, Side, StageResult};
 
@@ -69,12 +69,7 @@ pub async fn image(
 }
 
 /// The tree of a suite, fetched where it is a package.
-pub async fn tree(
-    setup: &Setup,
-    suite: &str,
-    job: &str,
-    bus: &Bus,
-) -> Result<sources::Tree, JobFailed> {
+pub async fn tree(setup: &Setup, suite: &str, job: &str, bus: &Bus) -> Result<Tree, JobFailed> {
     let host = |detail: String| JobFailed {
         stage: StageResult::HostFailed,
         detail,
@@ -125,7 +120,7 @@ pub struct BuildJob<'a> {
     /// The build's key.
     pub key: &'a Key,
     /// The tree without patches.
-    pub tree: sources::Tree,
+    pub tree: Tree,
     /// The sysroot's directory.
     pub sysroot: Utf8PathBuf,
 }
@@ -140,10 +135,19 @@ pub async fn build(setup: &Setup, what: BuildJob<'_>, bus: &Bus) -> Result<Built
         .resolved
         .suite(what.suite)
         .ok_or_else(|| internal(format!("no suite {}", what.suite)))?;
+    let failed = |error: build::BuildError| JobFailed {
+        stage: error.stage(),
+        detail: error.to_string(),
+    };
+    let series = suite
+        .patches(what.side)
+        .map(build::source::series)
+        .transpose()
+        .map_err(failed)?;
     let request = BuildRequest {
         project: &suite.project,
-        tree: &what.tree.dir,
-        patches: suite.patches(what.side),
+        tree: &what.tree,
+        patches: series.as_ref(),
         port,
         sysroot: &what.sysroot,
         cache: &setup.dirs.cache,
@@ -153,10 +157,7 @@ pub async fn build(setup: &Setup, what: BuildJob<'_>, bus: &Bus) -> Result<Built
     let tell = reporter(bus, what.job);
     build::build(&request, &|doing: &str| tell(doing, None))
         .await
-        .map_err(|error| JobFailed {
-            stage: error.stage(),
-            detail: error.to_string(),
-        })
+        .map_err(failed)
 }
 
 fn port_of<'a>(setup: &'a Setup, name: &PortName) -> Result<&'a Port, JobFailed> {

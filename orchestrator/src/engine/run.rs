@@ -270,7 +270,7 @@ impl Dispatch {
                 tasks.spawn(async move {
                     let build = async {
                         let image = image.ok_or_else(lost)?;
-                        let tree: sources::Tree = jobs::tree(&setup, &suite, &name, &bus).await?;
+                        let tree = jobs::tree(&setup, &suite, &name, &bus).await?;
                         let known = [
                             (INPUT_SOURCE, &tree.hash),
                             (INPUT_IMAGE, &image.sysroot.key),

@@ -2,21 +2,13 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::build::Tree;
 use crate::host::files;
 use crate::image::source::{self, Watch};
 use crate::model::Key;
 use crate::model::project::Source;
 
 use super::RunError;
-
-/// A tree that can be built.
-#[derive(Debug, Clone)]
-pub struct Tree {
-    /// The directory.
-    pub dir: Utf8PathBuf,
-    /// The hash of what is in it.
-    pub hash: Key,
-}
 
 fn cache_of(cache: &Utf8Path) -> Utf8PathBuf {
     cache.join("sources")

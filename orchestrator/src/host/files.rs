@@ -48,12 +48,20 @@ pub fn write_atomic(path: &Utf8Path, bytes: &[u8]) -> Result<(), FileError> {
     write().map_err(failed("write", path))
 }
 
-/// The names that [`tree_hash`] passes by wherever they are.
-const IGNORED: [&str; 2] = [".git", "target"];
+/// What belongs to version control and is no source, wherever it is.
+const VERSION_CONTROL: [&str; 5] = [".git", ".hg", ".svn", ".bzr", "CVS"];
+
+/// What [`tree_hash`] passes by, and a copy of a tree leaves out: version control's own files, and
+/// `target` where it is a build's output (it has a `CACHEDIR.TAG`) rather than a directory of
+/// sources that bears that name.
+pub fn is_ignored(path: &Utf8Path) -> bool {
+    let name = path.file_name().unwrap_or("");
+    VERSION_CONTROL.contains(&name) || (name == "target" && path.join("CACHEDIR.TAG").exists())
+}
 
 /// The hash of a tree's content: relative paths in byte order, each with its kind, its
 /// executable bit and its bytes; a symbolic link is its target's text. Times, owners and other
-/// permissions do not count. `.git` and `target` are passed by. A single file can be given too.
+/// permissions do not count. What [`is_ignored`] is passed by. A single file can be given too.
 pub fn tree_hash(root: &Utf8Path) -> Result<Key, FileError> {
     let mut entries = Vec::new();
     list(root, Utf8Path::new(""), &mut entries)?;
@@ -110,7 +118,7 @@ fn list(root: &Utf8Path, below: &Utf8Path, into: &mut Vec<Utf8PathBuf>) -> Resul
     }
     for entry in here.read_dir_utf8().map_err(failed("read", &here))? {
         let entry = entry.map_err(failed("read", &here))?;
-        if !IGNORED.contains(&entry.file_name()) {
+        if !is_ignored(entry.path()) {
             list(root, &below.join(entry.file_name()), into)?;
         }
     }

@@ -31,6 +31,7 @@ fn a_trees_hash_is_its_content() {
         let root = dir.join(name);
         fs::create_dir_all(root.join("sub/.git")).unwrap();
         fs::create_dir_all(root.join("target")).unwrap();
+        fs::write(root.join("target/CACHEDIR.TAG"), "").unwrap();
         fs::write(root.join("a.c"), "int x;").unwrap();
         fs::write(root.join("sub/run.sh"), "#!/bin/sh\n").unwrap();
         symlink("a.c", root.join("link")).unwrap();
@@ -50,6 +51,10 @@ fn a_trees_hash_is_its_content() {
     assert_eq!(base, tree_hash(&dir.join("three")).unwrap());
 
     // Content, each by itself.
+    fs::create_dir_all(two.join("sub/target")).unwrap();
+    fs::write(two.join("sub/target/x.c"), "").unwrap();
+    assert_ne!(base, tree_hash(&two).unwrap());
+    fs::remove_dir_all(two.join("sub/target")).unwrap();
     chmod(&two.join("sub/run.sh"), 0o755);
     let executable = tree_hash(&two).unwrap();
     assert_ne!(base, executable);

@@ -1,0 +1,193 @@
+//! What can go wrong while a system under test is built, and whose fault it is.
+//!
+//! The first line of each text is the same on every port where the fault is the same: the verdict
+//! puts ports together by it.
+
+use std::io;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::messages::CompilerMessage;
+use crate::host::files::FileError;
+use crate::model::StageResult;
+
+/// Why there is no build.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A step of the build ended with an error: the product's fault.
+    #[error("{step} failed: {}{}", said(.message.as_ref(), .status), more(.dir, .command, .status, .log.as_deref(), .tail))]
+    Failed {
+        /// `commands`, `make`, `install`, `finish`.
+        step: &'static str,
+        /// The directory of the tree in which it ran.
+        dir: Utf8PathBuf,
+        /// What was run, for people.
+        command: String,
+        /// How it ended: `exit status 2`.
+        status: String,
+        /// The first complaint of a compiler, a linker or make.
+        message: Option<CompilerMessage>,
+        /// The last lines of the output, free of escapes.
+        tail: String,
+        /// The whole log, where it could be kept.
+        log: Option<Utf8PathBuf>,
+    },
+    /// A patch of the series does not apply: the product's fault.
+    #[error("patch {patch} does not apply{}{}", place(.file.as_deref(), .hunk.as_deref()), indent(.output))]
+    PatchFailed {
+        /// The patch as the series names it.
+        patch: Utf8PathBuf,
+        /// The file of the tree that it is for.
+        file: Option<String>,
+        /// The first hunk that fails: `#2 at line 40`.
+        hunk: Option<String>,
+        /// The end of what patch(1) said.
+        output: String,
+    },
+    /// The build took longer than its project allows: the product's fault.
+    #[error("{step} was not done within the build's time limit of {}{}", span(.after), more(.dir, .command, "ended", .log.as_deref(), .tail))]
+    TimedOut {
+        /// The step that was under way.
+        step: &'static str,
+        /// The directory of the tree in which it ran.
+        dir: Utf8PathBuf,
+        /// What was run, for people.
+        command: String,
+        /// The limit.
+        after: Duration,
+        /// The last lines of the output.
+        tail: String,
+        /// The whole log, where it could be kept.
+        log: Option<Utf8PathBuf>,
+    },
+    /// A program of the host is missing.
+    #[error(
+        "the program '{program}' is not installed: install the package {package} (ci/setup does it)"
+    )]
+    ToolMissing {
+        /// The program.
+        program: String,
+        /// The package that has it on Debian and Ubuntu.
+        package: String,
+    },
+    /// The source is not what the plan was made with, or cannot be used.
+    #[error("{path}: {why}")]
+    Source {
+        /// The directory or file.
+        path: Utf8PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The host ran out of something while the build used it.
+    #[error("{step} failed for want of room or memory on this machine: {line}{}", more(.dir, .command, "failed", .log.as_deref(), .tail))]
+    Exhausted {
+        /// The step.
+        step: &'static str,
+        /// The line that says so.
+        line: String,
+        /// The directory of the tree in which it ran.
+        dir: Utf8PathBuf,
+        /// What was run, for people.
+        command: String,
+        /// The last lines of the output.
+        tail: String,
+        /// The whole log, where it could be kept.
+        log: Option<Utf8PathBuf>,
+    },
+    /// The host could not do its part.
+    #[error("cannot {doing} {path}: {cause}")]
+    Host {
+        /// `copy`, `run`.
+        doing: &'static str,
+        /// What.
+        path: Utf8PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+impl BuildError {
+    /// The result of the cell that this build was for.
+    pub fn stage(&self) -> StageResult {
+        match self {
+            Self::Failed { .. } | Self::PatchFailed { .. } | Self::TimedOut { .. } => {
+                StageResult::BuildFailed
+            }
+            Self::ToolMissing { .. }
+            | Self::Source { .. }
+            | Self::Exhausted { .. }
+            | Self::Host { .. } => StageResult::HostFailed,
+        }
+    }
+
+    /// Where the whole log is.
+    pub fn log(&self) -> Option<&Utf8Path> {
+        match self {
+            Self::Failed { log, .. } | Self::TimedOut { log, .. } | Self::Exhausted { log, .. } => {
+                log.as_deref()
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<FileError> for BuildError {
+    fn from(e: FileError) -> Self {
+        Self::Host {
+            doing: e.what,
+            path: e.path,
+            cause: e.cause,
+        }
+    }
+}
+
+/// Says what was tried when the system refuses.
+pub(super) trait Doing<T> {
+    /// Turns the system's refusal into [`BuildError::Host`].
+    fn doing(self, doing: &'static str, path: &Utf8Path) -> Result<T, BuildError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str, path: &Utf8Path) -> Result<T, BuildError> {
+        self.map_err(|cause| BuildError::Host {
+            doing,
+            path: path.to_owned(),
+            cause,
+        })
+    }
+}
+
+fn said(message: Option<&CompilerMessage>, status: &str) -> String {
+    message.map_or_else(|| status.to_owned(), ToString::to_string)
+}
+
+fn more(dir: &Utf8Path, command: &str, status: &str, log: Option<&Utf8Path>, tail: &str) -> String {
+    let command = command.replace('\n', "; ");
+    let mut text = format!("\n  in {dir}: {command} ({status})");
+    if let Some(log) = log {
+        text += &format!("\n  the whole log: zstdcat {log}");
+    }
+    text + &indent(tail)
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("\n  | {line}")).collect()
+}
+
+fn place(file: Option<&str>, hunk: Option<&str>) -> String {
+    let mut text = file.map(|f| format!(" to {f}")).unwrap_or_default();
+    if let Some(hunk) = hunk {
+        text += &format!(": hunk {hunk} fails");
+    }
+    text
+}
+
+fn span(limit: &Duration) -> String {
+    let seconds = limit.as_secs();
+    match seconds {
+        0 => format!("{} ms", limit.as_millis()),
+        1..120 => format!("{seconds} s"),
+        _ => format!("{} min", seconds / 60),
+    }
+}

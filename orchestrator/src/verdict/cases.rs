@@ -9,6 +9,10 @@ use super::traits::Explainer;
 use super::{company, words};
 use crate::model::{Finding, FindingKind, News, Outcome, PortTally, Side, Verdict};
 
+/// A conjunction of more traits than this separates almost any set of ports from the others: it
+/// is mentioned, but no failure is called bound to it.
+const TELLING: usize = 2;
+
 /// What the baseline says about a failure in one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
@@ -115,9 +119,19 @@ fn divided(
         let count = |i: usize| if keep(i) { counts[i] } else { Count::default() };
         (0..counts.len()).map(count).collect()
     };
-    [false, true]
-        .map(|want| steady(table, explainer, row, &part(want)))
-        .into()
+    let one = |want: bool| {
+        let mut finding = steady(table, explainer, row, &part(want));
+        let others = (0..counts.len()).filter(|i| failing(*i) && known[*i] != want);
+        let others: Vec<&str> = others.map(|i| table.columns[i].label.as_str()).collect();
+        let others = words::list(&others, usize::MAX);
+        finding.evidence.push(if want {
+            format!("It fails on {others} too, which is new and told apart.")
+        } else {
+            format!("It fails on {others} too, as it did before.")
+        });
+        finding
+    };
+    vec![one(false), one(true)]
 }
 
 /// A failure on which every column is of one mind.
@@ -131,10 +145,10 @@ fn steady(table: &Table<'_>, explainer: &Explainer, row: &Row<'_>, counts: &[Cou
         FindingKind::Regression
     } else if on_one_port(table, counts) {
         FindingKind::ArchOnly
-    } else if splits.is_empty() {
-        FindingKind::Regression
-    } else {
+    } else if splits.first().is_some_and(|s| s.all_of.len() <= TELLING) {
         FindingKind::TraitBound
+    } else {
+        FindingKind::Regression
     };
     let news = news_of(
         table,
@@ -163,9 +177,13 @@ fn steady(table: &Table<'_>, explainer: &Explainer, row: &Row<'_>, counts: &[Cou
         _ if passing.is_empty() => {
             format!("`{case}` {verb} on every port that ran it: {on} ({bad}).")
         }
-        _ if beyond_luck => {
+        _ if beyond_luck && why.is_empty() => {
             format!("`{case}` {verb} on {on} ({bad}){passes}; no trait separates them.")
         }
+        _ if beyond_luck => format!(
+            "`{case}` {verb} on {on} ({bad}){passes}; no trait separates them, only a \
+             combination would: {why}."
+        ),
         _ if why.is_empty() => {
             format!("`{case}` {verb} on {on} ({bad}){passes}; so few attempts may split by luck.")
         }

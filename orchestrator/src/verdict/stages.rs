@@ -67,7 +67,12 @@ pub fn judge(table: &Table<'_>, explainer: &Explainer, verdict: &mut Verdict) {
         let elsewhere = if good.is_empty() {
             String::new()
         } else {
-            format!(", is done on {}", words::ports(&good))
+            let done = match stage {
+                StageResult::BuildFailed => "builds",
+                StageResult::BootFailed => "boots",
+                _ => "is done",
+            };
+            format!(", {done} on {}", words::ports(&good))
         };
         let why = if splits.is_empty() {
             String::new()

@@ -1,6 +1,6 @@
 //! Golden verdicts: what a maintainer reads for runs with planted faults.
 
-use crate::model::{Finding, Verdict};
+use crate::model::{Finding, Outcome, Side, Verdict};
 use crate::report::sample;
 
 fn told(verdict: &Verdict) -> String {
@@ -45,11 +45,104 @@ fn trouble_is_told_apart_from_findings() {
         ..verdict
     };
     insta::assert_snapshot!(told(&kept), @r###"
-    Stage New portable does not build on mips64el and riscv64, is done on amd64, arm64, armhf and 4 others: src/spawn.c:77:5: error: implicit declaration of function 'clone3'. New since the baseline.
+    Stage New portable does not build on mips64el and riscv64, builds on amd64, arm64, armhf and 4 others: src/spawn.c:77:5: error: implicit declaration of function 'clone3'. New since the baseline.
         src/spawn.c:77:5: error: implicit declaration of function 'clone3'
         make: *** [obj.mips64el/spawn.o] Error 1
     Missed NoBaseline 4 cases of atf never ran on s390x: the cell's time limit was over. There is no baseline for it.
         Cases: atf-sh/t_03:case_0, atf-sh/t_03:case_1, atf-sh/t_03:case_2 and atf-sh/t_03:case_3.
     host: atf/arm64/stock/candidate: emulator_exited: qemu-system-aarch64: killed by signal 9; the host is out of memory?; 114 attempts never made
+    "###);
+}
+
+/// Cells of one case on the ports of the sample; `bad` says how many of three attempts fail.
+fn one_case(bad: impl Fn(&str, Side) -> u32) -> Verdict {
+    let mut cells = sample::cells(0);
+    cells.retain(|c| c.id.suite == "portable");
+    for cell in &mut cells {
+        let bad = bad(cell.id.port.as_str(), cell.id.side);
+        cell.guests.clear();
+        cell.attempts.retain(|a| a.case.case == "fifo");
+        for attempt in &mut cell.attempts {
+            let fails = attempt.pass <= bad;
+            attempt.outcome = if fails {
+                Outcome::Failed
+            } else {
+                Outcome::Passed
+            };
+        }
+    }
+    sample::report(cells).verdict
+}
+
+#[test]
+fn what_the_baseline_knows_is_told_apart_from_what_is_new() {
+    let verdict = one_case(|port, side| match (port, side) {
+        ("mips64el", _) | ("s390x" | "sparc64", Side::Candidate) => 3,
+        _ => 0,
+    });
+    insta::assert_snapshot!(told(&verdict), @r###"
+    TraitBound New `sched/t_queue:fifo` fails on s390x and sparc64 (6 of 6), passes on amd64, arm64, armhf and 3 others (18 of 18): big-endian. New since the baseline.
+        It fails on mips64el too, as it did before.
+    ArchOnly Known `sched/t_queue:fifo` fails on mips64el only (3 of 3), passes on amd64, arm64, armhf and 3 others (18 of 18); what sets mips64el apart: 16 KiB pages, or else mips family. The baseline shows it too.
+        It fails on s390x and sparc64 too, which is new and told apart.
+    "###);
+}
+
+#[test]
+fn one_trait_stays_one_finding_though_the_baseline_knows_half_of_it() {
+    let verdict = one_case(|port, side| match (port, side) {
+        ("s390x", _) | ("sparc64", Side::Candidate) => 3,
+        _ => 0,
+    });
+    insta::assert_snapshot!(told(&verdict), @r###"
+    TraitBound New `sched/t_queue:fifo` fails on s390x and sparc64 (6 of 6), passes on amd64, arm64, armhf and 4 others (21 of 21): big-endian. New since the baseline.
+        The baseline fails on s390x too.
+    "###);
+}
+
+#[test]
+fn a_flake_that_was_there_before_is_known_and_a_flood_is_not() {
+    let same = one_case(|port, _| u32::from(["amd64", "s390x"].contains(&port)));
+    let more = one_case(|port, side| match side {
+        Side::Baseline => u32::from(port == "amd64"),
+        Side::Candidate => 2,
+    });
+    insta::assert_snapshot!(format!("{}{}", told(&same), told(&more)), @r###"
+    Flake Known `sched/t_queue:fifo` fails now and then: in 2 of 27 attempts, on 2 of 9 ports; no trait separates them. The baseline shows it too.
+        In the baseline it failed in 2 of 27 attempts.
+    Flake New `sched/t_queue:fifo` fails now and then: in 18 of 27 attempts, on 9 of 9 ports. More often than in the baseline.
+        In the baseline it failed in 1 of 27 attempts.
+    "###);
+}
+
+#[test]
+fn a_flake_on_one_trait_only_says_so() {
+    let verdict = one_case(|port, side| {
+        let unsigned = ["arm64", "armhf", "ppc64el", "riscv64", "s390x"].contains(&port);
+        if unsigned && side == Side::Candidate {
+            2
+        } else {
+            0
+        }
+    });
+    insta::assert_snapshot!(told(&verdict), @r###"
+    Flake New `sched/t_queue:fifo` fails now and then: in 10 of 27 attempts, on 5 of 9 ports; where it fails: unsigned char. New since the baseline.
+    "###);
+}
+
+#[test]
+fn a_case_that_fails_everywhere_or_too_seldom_is_bound_to_nothing() {
+    let everywhere = one_case(|_, side| if side == Side::Candidate { 3 } else { 0 });
+    let mut cells = sample::cells(0);
+    cells.retain(|c| c.id.suite == "portable");
+    for cell in &mut cells {
+        cell.guests.clear();
+        cell.attempts
+            .retain(|a| a.case.case == "be32" && a.pass == 1);
+    }
+    let seldom = sample::report(cells).verdict;
+    insta::assert_snapshot!(format!("{}{}", told(&everywhere), told(&seldom)), @r###"
+    Regression New `sched/t_queue:fifo` fails on every port that ran it: amd64, arm64, armhf and 6 others (27 of 27). New since the baseline.
+    Regression New `codec/t_pack:be32` fails on s390x and sparc64 (2 of 2), passes on amd64, arm64, armhf and 4 others (7 of 7). Perhaps big-endian, but so few attempts may split by luck: run more passes. New since the baseline.
     "###);
 }

@@ -197,7 +197,7 @@ fn a_run_with_trouble() {
         │ [   31.220145] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [t_queue…
 
       3 STAGE
-        portable does not build on mips64el and riscv64, is done on amd64, arm64,
+        portable does not build on mips64el and riscv64, builds on amd64, arm64,
         armhf and 4 others: src/spawn.c:77:5: error: implicit declaration of
         function 'clone3'. New since the baseline.
 

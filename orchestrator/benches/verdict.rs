@@ -35,7 +35,9 @@ fn cells(every: u32) -> Vec<CellResult> {
             ("debug", Side::Candidate),
         ] {
             let attempt = |c: u32| {
-                let fails = side == Side::Candidate && c % every == 0 && (c / every + p) % 5 == 0;
+                let fails = side == Side::Candidate
+                    && c.is_multiple_of(every)
+                    && (c / every + p).is_multiple_of(5);
                 Attempt {
                     case: CaseId::new(
                         format!("lib/t_{:04}", c / 20),

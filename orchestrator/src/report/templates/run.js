@@ -20,6 +20,7 @@
     document.querySelectorAll(".grid").forEach(function (grid) {
       var heads = Array.from(grid.querySelectorAll("thead th[data-port]"));
       var column = heads.findIndex(function (h) { return h.dataset.port === port; });
+      var some = false;
       grid.querySelectorAll("tbody").forEach(function (body) {
         var any = false;
         body.querySelectorAll(".row").forEach(function (row) {
@@ -43,7 +44,9 @@
           show(row, yes); any = any || yes;
         });
         show(body, any);
+        some = some || any;
       });
+      show(grid.closest(".suite-part"), some);
     });
     said.textContent = text || want || port || diff ? shown + " of " + all + " rows" : "";
   }

@@ -282,26 +282,34 @@ impl Session<'_> {
         self.ask(&["-qq", "--print-uris", "source"], &[package], watch)
     }
 
-    /// The package that holds a kernel. A kernel is usually asked for by a package without content
-    /// that follows the newest one: `linux-image-s390x` depends on `linux-image-6.1.0-50-s390x`.
-    /// What else a kernel package depends on is for installed systems, and is left out.
+    /// The packages that hold a kernel and its modules. A kernel is usually asked for by a package
+    /// without content that follows the newest one (`linux-image-s390x` depends on
+    /// `linux-image-6.1.0-50-s390x`), and newer releases keep the kernel, its modules and their
+    /// glue apart. What else a kernel package depends on is for installed systems, and is left out.
     pub fn resolve_kernel(
         &self,
         package: &str,
         watch: &Watch<'_>,
-    ) -> Result<ArchiveFile, ImageError> {
-        let shown = run(
-            self.command("apt-cache")
-                .args(["show", "--no-all-versions", "--", package]),
-            "apt",
-            watch,
-            &mut |_| {},
-        )?;
-        let target = followed_kernel(&shown.out).unwrap_or(package);
-        let mut files = self.resolve_alone(&[target], watch)?;
-        files
-            .pop()
-            .ok_or_else(|| self.apt.error("find a kernel package", &shown))
+    ) -> Result<Vec<ArchiveFile>, ImageError> {
+        let mut names = vec![package.to_owned()];
+        let mut next = 0;
+        while let Some(name) = names.get(next).cloned() {
+            next += 1;
+            let shown = run(
+                self.command("apt-cache")
+                    .args(["show", "--no-all-versions", "--", &name]),
+                "apt",
+                watch,
+                &mut |_| {},
+            )?;
+            for part in kernel_parts(&shown.out) {
+                if !names.iter().any(|n| n == part) {
+                    names.push(part.to_owned());
+                }
+            }
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.resolve_alone(&names, watch)
     }
 
     /// Makes the error for a question that apt refused; a wrong name gets the nearest right one.
@@ -339,13 +347,15 @@ fn unknown_package(err: &str) -> Option<&str> {
     })
 }
 
-/// The kernel package that a kernel package without content depends on.
-fn followed_kernel(shown: &str) -> Option<&str> {
-    let depends = shown.lines().find_map(|l| l.strip_prefix("Depends: "))?;
-    depends
-        .split(',')
-        .filter_map(|d| d.split_whitespace().next())
-        .find(|name| name.starts_with("linux-image-"))
+/// The parts of a kernel that a kernel's package depends on.
+fn kernel_parts(shown: &str) -> impl Iterator<Item = &str> {
+    const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
+    shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("Depends: "))
+        .flat_map(|list| list.split(','))
+        .filter_map(|depend| depend.split_whitespace().next())
+        .filter(|name| PARTS.iter().any(|p| name.starts_with(p)))
 }
 
 /// Reads what `--print-uris` prints: `'URI' FILE SIZE SHA256:HASH`, one a line. The error is the
@@ -418,14 +428,15 @@ mod tests {
     }
 
     #[test]
-    fn a_package_without_content_is_followed() {
+    fn the_parts_of_a_kernel_are_followed_and_nothing_else() {
+        let parts = |shown| kernel_parts(shown).collect::<Vec<_>>();
         let shown =
             "Package: linux-image-s390x\nDepends: linux-image-6.1.0-50-s390x (= 6.1.176-1)\n";
-        assert_eq!(followed_kernel(shown), Some("linux-image-6.1.0-50-s390x"));
-        assert_eq!(
-            followed_kernel("Depends: kmod, linux-base (>= 4.3~)\n"),
-            None
-        );
+        assert_eq!(parts(shown), ["linux-image-6.1.0-50-s390x"]);
+        let shown =
+            "Depends: dracut | initramfs-tools, linux-binary-7.2 (= 1), linux-modules-7.2 (= 1)\n";
+        assert_eq!(parts(shown), ["linux-binary-7.2", "linux-modules-7.2"]);
+        assert!(parts("Depends: kmod, linux-base (>= 4.3~)\n").is_empty());
     }
 
     #[test]

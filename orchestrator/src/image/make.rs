@@ -49,14 +49,8 @@ fn key(port: &Port, resolved: &Resolved, overlay: &Key, components: &[Key]) -> K
         modules.as_bytes(),
         overlay.0.as_bytes(),
     ];
-    let none = String::new();
-    parts.push(
-        resolved
-            .kernel
-            .as_ref()
-            .map_or(&none, |k| &k.sha256)
-            .as_bytes(),
-    );
+    parts.extend(resolved.kernel.iter().map(|f| f.sha256.as_bytes()));
+    parts.push(b"guest");
     parts.extend(resolved.guest.iter().map(|f| f.sha256.as_bytes()));
     parts.push(b"components");
     parts.extend(components.iter().map(|c| c.0.as_bytes()));
@@ -199,14 +193,15 @@ fn assemble(
     watch: &Watch<'_>,
 ) -> Result<Utf8PathBuf, ImageError> {
     (watch.progress)("take the kernel", None);
-    let kernel = match &resolved.kernel {
-        Some(file) => take(
-            &fetch::place(&dirs.cache, file),
-            &file.package,
-            &port.image.modules,
-            watch,
-        )?,
-        None => component_kernel(port, components)?,
+    let kernel = if resolved.kernel.is_empty() {
+        component_kernel(port, components)?
+    } else {
+        let debs: Vec<_> = resolved
+            .kernel
+            .iter()
+            .map(|f| (fetch::place(&dirs.cache, f), f.package.as_str()))
+            .collect();
+        take(&debs, &port.image.modules, watch)?
     };
     let tree = root(
         &Parts {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::error::ImageError;
 use super::exec::Watch;
@@ -32,6 +32,16 @@ fn module_name(path: &str) -> Option<String> {
     let file = path.rsplit('/').next()?;
     let (stem, _) = file.split_once(".ko")?;
     Some(stem.replace('-', "_"))
+}
+
+/// The release of the kernel at `path`, if that is one: `boot/vmlinuz-V`, `lib/modules/V/vmlinuz`.
+fn kernel_release(path: &str) -> Option<&str> {
+    path.strip_prefix("boot/vmlinuz-")
+        .or_else(|| path.strip_prefix("boot/vmlinux-"))
+        .or_else(|| {
+            let (release, file) = path.strip_prefix("lib/modules/")?.split_once('/')?;
+            matches!(file, "vmlinuz" | "vmlinux").then_some(release)
+        })
 }
 
 /// What a module says it needs, from its `.modinfo`.
@@ -85,20 +95,26 @@ struct Reading {
     modules: BTreeMap<String, Vec<u8>>,
 }
 
-/// Reads the package at `deb`, as often as new dependencies turn up (most often once: what lies
-/// beside virtio is taken in advance).
+/// Reads the packages that make up a kernel (path and name), as often as new dependencies turn up:
+/// most often once, because what lies beside virtio is taken in advance.
 pub fn take(
-    deb: &Utf8Path,
-    package: &str,
+    debs: &[(Utf8PathBuf, &str)],
     wanted: &[String],
     watch: &Watch<'_>,
 ) -> Result<Kernel, ImageError> {
+    let package = debs
+        .iter()
+        .map(|(_, name)| *name)
+        .collect::<Vec<_>>()
+        .join(", ");
     let wanted: Vec<String> = wanted.iter().map(|w| w.replace('-', "_")).collect();
     let mut load: BTreeSet<String> = wanted.iter().cloned().collect();
     let mut reading = Reading::default();
     let mut needs: BTreeMap<String, Vec<String>>;
     loop {
-        read(deb, package, &load, &mut reading, watch)?;
+        for (deb, package) in debs {
+            read(deb, package, &load, &mut reading, watch)?;
+        }
         needs = BTreeMap::new();
         let mut queue: Vec<String> = load.iter().cloned().collect();
         let mut missing = false;
@@ -121,18 +137,21 @@ pub fn take(
         }
     }
     for name in &wanted {
-        if !reading.paths.contains_key(name) && !reading.built_in.contains(name) {
+        // Newer packages bring no list of what is built in: then a boot tells.
+        let is_told = !reading.built_in.is_empty();
+        if is_told && !reading.paths.contains_key(name) && !reading.built_in.contains(name) {
             let known = reading.paths.keys().chain(&reading.built_in);
             return Err(ImageError::UnknownModule {
                 module: name.clone(),
-                package: package.to_owned(),
+                package,
                 help: did_you_mean(name, known.map(String::as_str)),
             });
         }
     }
     let (release, kernel) = reading.kernel.ok_or_else(|| ImageError::BadPackage {
         package: package.to_owned(),
-        message: "there is no boot/vmlinux-* or boot/vmlinuz-* in it; a package with a kernel was expected".to_owned(),
+        message: "a kernel was expected in it: boot/vmlinu*-RELEASE or lib/modules/RELEASE/vmlinu*"
+            .to_owned(),
     })?;
     let modules = load_order(&wanted, &needs)
         .into_iter()
@@ -166,9 +185,7 @@ fn read(
             .strip_prefix("usr/")
             .unwrap_or(&found.path)
             .to_owned();
-        let boot = path
-            .strip_prefix("boot/vmlinuz-")
-            .or_else(|| path.strip_prefix("boot/vmlinux-"));
+        let boot = kernel_release(&path);
         if let Some(release) = boot {
             if reading.kernel.is_none() {
                 reading.kernel = Some((release.to_owned(), found.content()?));
@@ -244,6 +261,14 @@ mod tests {
         );
         assert_eq!(name("kernel/fs/ext4/ext4.ko"), "ext4");
         assert_eq!(name("lib/modules/6/modules.order"), "");
+    }
+
+    #[test]
+    fn kernels_are_found_in_both_places() {
+        assert_eq!(kernel_release("boot/vmlinux-6.1-x"), Some("6.1-x"));
+        assert_eq!(kernel_release("lib/modules/7.2-x/vmlinuz"), Some("7.2-x"));
+        assert_eq!(kernel_release("lib/modules/7.2-x/kernel/a.ko"), None);
+        assert_eq!(kernel_release("boot/config-6.1"), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::lock::write_whole;
 use crate::model::ids::Key;
 use crate::model::port::Port;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a manifest's package lists resolved to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +29,8 @@ pub struct Resolved {
     pub port: String,
     /// When the archive was asked.
     pub at: jiff::Timestamp,
-    /// The package that holds the kernel, where one does.
-    pub kernel: Option<ArchiveFile>,
+    /// The packages that hold the kernel and its modules, where any do.
+    pub kernel: Vec<ArchiveFile>,
     /// The guest's packages with all that they depend on.
     pub guest: Vec<ArchiveFile>,
     /// The cross compiler's packages with all that they depend on.
@@ -86,7 +86,7 @@ pub fn resolve(
         format: FORMAT,
         port: port.port.to_string(),
         at: jiff::Timestamp::now(),
-        kernel: None,
+        kernel: Vec::new(),
         guest: Vec::new(),
         sysroot: Vec::new(),
     };
@@ -102,7 +102,7 @@ pub fn resolve(
         }
         (watch.progress)("resolve packages", None);
         if let Some(package) = &spec.kernel_package {
-            resolved.kernel = Some(session.resolve_kernel(package, watch)?);
+            resolved.kernel = session.resolve_kernel(package, watch)?;
         }
         resolved.guest = session.resolve(&spec.packages, watch)?;
         resolved.sysroot = session.resolve(&spec.sysroot_packages, watch)?;

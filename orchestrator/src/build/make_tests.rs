@@ -273,10 +273,10 @@ async fn a_patch_that_does_not_apply_is_named() {
     let series = place.series(&PATCH.replace("41", "7"));
     let error = place.error(Some(&series)).await;
     assert_eq!(error.stage(), StageResult::BuildFailed);
-    insta::assert_snapshot!(place.shown(&error).lines().next().unwrap(), @"");
+    insta::assert_snapshot!(place.shown(&error).lines().next().unwrap(), @"patch answer.patch does not apply to answer.h: hunk #1 at line 1 fails");
     let gone = place.series(&PATCH.replace("answer.h", "gone.h"));
     let error = place.error(Some(&gone)).await;
-    insta::assert_snapshot!(place.shown(&error).lines().next().unwrap(), @"");
+    insta::assert_snapshot!(place.shown(&error).lines().next().unwrap(), @"patch answer.patch does not apply to gone.h");
 }
 
 #[tokio::test]
@@ -375,7 +375,7 @@ async fn faults_of_the_host_are_the_hosts() {
     place.port.toolchain.triplet = "vax-unknown-netbsdelf".to_owned();
     let error = place.error(None).await;
     assert_eq!(error.stage(), StageResult::HostFailed);
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"the program 'vax-unknown-netbsdelf-gcc' is not installed: install the package gcc-vax-unknown-netbsdelf (ci/setup does it)");
 }
 
 #[tokio::test]
@@ -398,7 +398,7 @@ async fn a_tree_that_changed_under_the_plan_is_refused() {
     };
     let error = build(&request, &|_| ()).await.unwrap_err();
     assert_eq!(error.stage(), StageResult::HostFailed);
-    insta::assert_snapshot!(place.shown(&error), @"");
+    insta::assert_snapshot!(place.shown(&error), @"DIR/tree: changed since the run was planned: start the run again");
     let series = place.series(PATCH);
     assert_eq!(series.hash, series_hash(&series.path).unwrap());
 }
@@ -409,7 +409,7 @@ async fn what_installs_nothing_has_failed() {
     place.write("tree/Makefile", "all install:\n\ttrue\n");
     let error = place.error(None).await;
     assert_eq!(error.stage(), StageResult::BuildFailed);
-    insta::assert_snapshot!(error.to_string().lines().next().unwrap(), @"");
+    insta::assert_snapshot!(error.to_string().lines().next().unwrap(), @"install failed: nothing is installed below DESTDIR");
 }
 
 #[tokio::test]

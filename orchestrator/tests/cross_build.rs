@@ -1,0 +1,96 @@
+//! The portable example, cross-built for two ports against sysroots of the archive.
+//!
+//! Needs the cross compilers and, for a sysroot that is not in the cache yet, the archive; for
+//! that its tests run with those that start emulators.
+
+use std::io::Read as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fallout::build::{BuildRequest, Built, build, source};
+use fallout::host::dirs::Dirs;
+use fallout::image;
+use fallout::model::{Key, Port, Project};
+
+fn root() -> Utf8PathBuf {
+    Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> T {
+    serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Both sides of a project's build for a port.
+async fn both(project: &str, port: &str, cache: &Utf8Path) -> [Built; 2] {
+    let dir = root().join("examples").join(project);
+    let project: Project = read(&dir.join("project.yaml"));
+    let port: Port = read(&root().join(format!("images/linux/{port}.yaml")));
+    let dirs = image::Dirs {
+        images: root().join("images"),
+        // The user's own: what the archive gave once is not asked for again.
+        cache: Dirs::from_env().unwrap().cache,
+    };
+    let sysroot = image::ensure_sysroot(&port, &dirs, |_| ()).await.unwrap();
+    let tree = source::tree(&dir.join(project.source.path.as_deref().unwrap())).unwrap();
+    let series = source::series(&dir.join(project.patches.as_deref().unwrap())).unwrap();
+    let mut made = Vec::new();
+    for patches in [None, Some(&series)] {
+        let side = if patches.is_some() {
+            "candidate"
+        } else {
+            "baseline"
+        };
+        let key = Key::of("test", &[port.port.as_str().as_bytes(), side.as_bytes()]);
+        let request = BuildRequest {
+            project: &project,
+            tree: &tree,
+            patches,
+            port: &port,
+            sysroot: &sysroot.dir,
+            cache,
+            key: &key,
+            jobs: 2,
+        };
+        let built = build(&request, &|_| ())
+            .await
+            .unwrap_or_else(|e| panic!("{}: {e}", port.port));
+        println!(
+            "{} {side}: {:?}, {} bytes",
+            port.port, built.took, built.size_bytes
+        );
+        made.push(built);
+    }
+    made.try_into().unwrap()
+}
+
+/// The first bytes of a program in a build.
+fn head(built: &Built, path: &str) -> Vec<u8> {
+    let mut tar = tar::Archive::new(std::fs::File::open(&built.tar).unwrap());
+    for entry in tar.entries().unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().unwrap().to_str() == Some(path) {
+            let mut bytes = Vec::new();
+            entry.take(20).read_to_end(&mut bytes).unwrap();
+            return bytes;
+        }
+    }
+    panic!("{path} is not in {}", built.tar);
+}
+
+#[tokio::test]
+async fn guest_programs_are_of_their_port() {
+    let keep = tempfile::tempdir().unwrap();
+    let cache = Utf8Path::from_path(keep.path()).unwrap();
+    // ELF: word size, byte order, and the machine in that order.
+    for (port, class, data, machine) in [("s390x", 2, 2, [0, 22]), ("i386", 1, 1, [3, 0])] {
+        let [baseline, candidate] = both("portable", port, cache).await;
+        assert_ne!(baseline.output, candidate.output);
+        for built in [&baseline, &candidate] {
+            let head = head(built, "usr/tests/portable/wire_test");
+            assert_eq!(&head[..6], [0x7f, b'E', b'L', b'F', class, data]);
+            assert_eq!(&head[18..], machine);
+        }
+    }
+}

@@ -153,6 +153,8 @@ fn content(verdict: &Verdict, rename: impl Fn(&str) -> String) -> Vec<String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn any_cells_have_a_verdict_and_their_order_does_not_matter(
         cells in cells(), traits in traits()

@@ -173,10 +173,27 @@ fn host_faults(cell: &CellResult, verdict: &mut Verdict) {
 /// A break's message without the port's own name, so that the same break reads the same.
 fn message(cell: &CellResult) -> String {
     let line = words::quote(cell.detail.as_deref().unwrap_or(""));
-    match cell.id.port.as_str() {
-        "" => line,
-        port => line.replace(port, "PORT"),
+    without_word(&line, cell.id.port.as_str())
+}
+
+/// Replaces a name by `PORT` where it stands as a word: `arm` is no part of `alarm`.
+fn without_word(text: &str, name: &str) -> String {
+    if name.is_empty() {
+        return text.to_owned();
     }
+    let ends_word = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(name) {
+        let (before, found) = rest.split_at(at);
+        let after = &found[name.len()..];
+        out.push_str(before);
+        let whole = ends_word(out.chars().next_back()) && ends_word(after.chars().next());
+        out.push_str(if whole { "PORT" } else { name });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn stage_news(table: &Table<'_>, column: usize, cell: &CellResult) -> News {
@@ -329,4 +346,19 @@ pub fn notes(table: &Table<'_>, verdict: &mut Verdict) {
     note(&skipped, "skipped now, not so in the baseline");
     let partly: Vec<String> = partly.into_keys().collect();
     note(&partly, "missed in some passes only");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_word;
+
+    #[test]
+    fn a_port_is_left_out_of_a_message_where_it_is_a_word() {
+        assert_eq!(
+            without_word("obj.arm/a.o: alarm", "arm"),
+            "obj.PORT/a.o: alarm"
+        );
+        assert_eq!(without_word("armarm arm", "arm"), "armarm PORT");
+        assert_eq!(without_word("x", ""), "x");
+    }
 }

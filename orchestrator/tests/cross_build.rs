@@ -22,9 +22,8 @@ fn read<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> T {
     serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Both sides of a project's build for a port.
-async fn both(project: &str, port: &str, cache: &Utf8Path) -> [Built; 2] {
-    let dir = root().join("examples").join(project);
+/// Both sides of a project's build for a port; one where it has no patches.
+async fn sides(dir: &Utf8Path, port: &str, cache: &Utf8Path) -> Vec<Built> {
     let project: Project = read(&dir.join("project.yaml"));
     let port: Port = read(&root().join(format!("images/linux/{port}.yaml")));
     let dirs = image::Dirs {
@@ -34,9 +33,13 @@ async fn both(project: &str, port: &str, cache: &Utf8Path) -> [Built; 2] {
     };
     let sysroot = image::ensure_sysroot(&port, &dirs, |_| ()).await.unwrap();
     let tree = source::tree(&dir.join(project.source.path.as_deref().unwrap())).unwrap();
-    let series = source::series(&dir.join(project.patches.as_deref().unwrap())).unwrap();
+    let series = project.patches.as_ref();
+    let series = series.map(|path| source::series(&dir.join(path)).unwrap());
     let mut made = Vec::new();
-    for patches in [None, Some(&series)] {
+    for patches in [None, series.as_ref()]
+        .into_iter()
+        .take(1 + usize::from(series.is_some()))
+    {
         let side = if patches.is_some() {
             "candidate"
         } else {
@@ -62,7 +65,7 @@ async fn both(project: &str, port: &str, cache: &Utf8Path) -> [Built; 2] {
         );
         made.push(built);
     }
-    made.try_into().unwrap()
+    made
 }
 
 /// The first bytes of a program in a build.
@@ -83,14 +86,55 @@ fn head(built: &Built, path: &str) -> Vec<u8> {
 async fn guest_programs_are_of_their_port() {
     let keep = tempfile::tempdir().unwrap();
     let cache = Utf8Path::from_path(keep.path()).unwrap();
+    let project = root().join("examples/portable");
     // ELF: word size, byte order, and the machine in that order.
     for (port, class, data, machine) in [("s390x", 2, 2, [0, 22]), ("i386", 1, 1, [3, 0])] {
-        let [baseline, candidate] = both("portable", port, cache).await;
-        assert_ne!(baseline.output, candidate.output);
-        for built in [&baseline, &candidate] {
+        let built = sides(&project, port, cache).await;
+        assert_eq!(built.len(), 2);
+        assert_ne!(built[0].output, built[1].output);
+        for built in &built {
             let head = head(built, "usr/tests/portable/wire_test");
             assert_eq!(&head[..6], [0x7f, b'E', b'L', b'F', class, data]);
             assert_eq!(&head[18..], machine);
         }
+    }
+}
+
+const CXX_PROJECT: &str =
+    "{format: 1, name: cxx, source: {path: tree}, build: {kind: make, prefix: /usr/tests/cxx}}";
+const CXX_MAKEFILE: &str = "\
+CXX = c++
+all: t
+t: t.cc
+\t$(CXX) -o $@ t.cc -latf-c++ -latf-c
+install:
+\tmkdir -p $(DESTDIR)$(PREFIX)
+\tcp t $(DESTDIR)$(PREFIX)/
+";
+const CXX_TEST: &str = "\
+#include <atf-c++.hpp>
+#include <cstdlib>
+#include <string>
+ATF_TEST_CASE_WITHOUT_HEAD(text);
+ATF_TEST_CASE_BODY(text) { ATF_REQUIRE_EQ(std::string(\"12\"), std::to_string(std::atoi(\"12\"))); }
+ATF_INIT_TEST_CASES(tcs) { ATF_ADD_TEST_CASE(tcs, text); }
+";
+
+#[tokio::test]
+async fn guest_cxx_programs_are_linked() {
+    let keep = tempfile::tempdir().unwrap();
+    let dir = Utf8Path::from_path(keep.path()).unwrap();
+    std::fs::create_dir(dir.join("tree")).unwrap();
+    for (name, text) in [
+        ("project.yaml", CXX_PROJECT),
+        ("tree/Makefile", CXX_MAKEFILE),
+        ("tree/t.cc", CXX_TEST),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    // The host's own kind, where the plain compiler may be used, and another.
+    for port in ["amd64", "armhf"] {
+        let built = sides(dir, port, &dir.join("cache")).await;
+        assert_eq!(&head(&built[0], "usr/tests/cxx/t")[..4], b"\x7fELF");
     }
 }

@@ -141,7 +141,10 @@ pub enum BuildKind {
 /// How a tree is built for a port on the host and installed for the guest.
 ///
 /// Every command runs in a copy of the tree with the environment `CC CXX CPP AR RANLIB STRIP LD
-/// CFLAGS CXXFLAGS LDFLAGS PKG_CONFIG_PATH SYSROOT TRIPLET PORT PREFIX DESTDIR` and with `LC_ALL=C`.
+/// CFLAGS CXXFLAGS LDFLAGS PKG_CONFIG_PATH SYSROOT TRIPLET PORT PREFIX DESTDIR JOBS` and with
+/// `LC_ALL=C`. Where there are no `commands`, which would have told the makefiles, `make` gets the
+/// tools (`CC` to `LD`) as words too, because a makefile's own `CC = cc` wins over the environment.
+/// The sysroot and the port's flags are part of `CC` and `CXX`, so `CFLAGS` is free to be replaced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildSpec {

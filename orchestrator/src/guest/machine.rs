@@ -50,10 +50,13 @@ use crate::model::Port;
 
 /// The emulator's own messages that are kept.
 const STDERR_BYTES: usize = 8 << 10;
-/// After a panic the console is read until it has been quiet for so long: the trace comes last.
-const PANIC_QUIET: Duration = Duration::from_millis(300);
+/// After a panic the console is read until the emulator exits or the console has been quiet for so
+/// long: the trace comes last. A busy host can stop an emulator for some hundred milliseconds.
+const PANIC_QUIET: Duration = Duration::from_secs(1);
 /// A panic that never stops printing is cut off.
-const PANIC_LIMIT: Duration = Duration::from_secs(5);
+const PANIC_LIMIT: Duration = Duration::from_secs(10);
+/// A closed channel comes a moment before the emulator's exit, if that is why.
+const EXIT_LAG: Duration = Duration::from_secs(1);
 /// What is left in pipes and sockets of a dead emulator is there at once.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// A line feed that stands alone is output after so long.
@@ -264,7 +267,7 @@ impl Guest {
             tokio::select! { _ = exit => {} () = quiet => {} }
         } else {
             // The channel is closed a moment before the process is gone.
-            let _ = timeout(PANIC_QUIET, self.process.wait()).await;
+            let _ = timeout(EXIT_LAG, self.process.wait()).await;
         }
         self.finish(false).await;
         let read_rest = async {

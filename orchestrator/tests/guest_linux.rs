@@ -92,10 +92,7 @@ async fn life(name: &str) -> GuestReport {
         "Kernel panic - not syncing: sysrq triggered crash"
     );
     assert!(
-        crash
-            .excerpt
-            .iter()
-            .any(|l| l.contains("Trigger a crash")),
+        crash.excerpt.iter().any(|l| l.contains("Trigger a crash")),
         "{crash:#?}"
     );
     assert_eq!(guest.state(), State::Ended);

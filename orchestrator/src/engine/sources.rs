@@ -1,6 +1,6 @@
 //! Source trees for builds: plain directories, and source packages of a distribution.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use crate::build::Tree;
 use crate::host::files;
@@ -9,10 +9,6 @@ use crate::model::Key;
 use crate::model::project::Source;
 
 use super::RunError;
-
-fn cache_of(cache: &Utf8Path) -> Utf8PathBuf {
-    cache.join("sources")
-}
 
 /// The tree's hash, where it is known without asking an archive.
 pub fn known_hash(source: &Source, cache: &Utf8Path) -> Result<Option<Key>, RunError> {
@@ -24,7 +20,7 @@ pub fn known_hash(source: &Source, cache: &Utf8Path) -> Result<Option<Key>, RunE
     Ok(source
         .debian_source
         .as_ref()
-        .and_then(|d| source::tree::known(&cache_of(cache), &d.suite, &d.package)))
+        .and_then(|d| source::tree::known(cache, &d.suite, &d.package)))
 }
 
 /// The tree itself; a package is fetched, verified and unpacked where it is not there yet. Blocks.
@@ -39,7 +35,7 @@ pub fn ensure(source: &Source, cache: &Utf8Path, watch: &Watch<'_>) -> Result<Tr
     let Some(debian) = &source.debian_source else {
         return Err(RunError::Input("a suite without a source".to_owned()));
     };
-    let (dir, hash) = source::tree::ensure(&cache_of(cache), &debian.suite, &debian.package, watch)
+    let (dir, hash) = source::tree::ensure(cache, &debian.suite, &debian.package, watch)
         .map_err(|e| RunError::Host(e.to_string()))?;
     Ok(Tree { dir, hash })
 }

@@ -279,7 +279,11 @@ impl Session<'_> {
         package: &str,
         watch: &Watch<'_>,
     ) -> Result<Vec<ArchiveFile>, ImageError> {
-        self.ask(&["-qq", "--print-uris", "source"], &[package], watch)
+        self.ask(
+            &["-qq", "--print-uris", "--only-source", "source"],
+            &[package],
+            watch,
+        )
     }
 
     /// The packages that hold a kernel and its modules. A kernel is usually asked for by a package

@@ -21,7 +21,7 @@ impl Place {
     fn of(port: &Port, dirs: &Dirs) -> Self {
         Self {
             recipes: dirs.images.join(&port.family).join("sources"),
-            cache: dirs.cache.join("sources"),
+            cache: dirs.cache.clone(),
             patches: BTreeMap::new(),
         }
     }
@@ -38,22 +38,14 @@ impl Place {
     }
 }
 
-fn with<T>(
-    port: &Port,
-    watch: &Watch<'_>,
-    work: impl FnOnce(&source::Watch<'_>) -> Result<T, SourceError>,
-) -> Result<T, ImageError> {
-    let watch = source::Watch {
-        progress: watch.progress,
-        stop: watch.stop,
-    };
-    work(&watch).map_err(|e| match e {
-        SourceError::Stopped => ImageError::Stopped,
+fn blame(port: &Port) -> impl FnOnce(SourceError) -> ImageError {
+    |e| match e {
+        SourceError::Image(e) => *e,
         e => ImageError::Component {
             port: port.port.to_string(),
             source: Box::new(e),
         },
-    })
+    }
 }
 
 /// The keys of the wanted components of `port`, in the order of building, and whether the cache
@@ -67,9 +59,8 @@ pub fn known(
         return Ok(Some((Vec::new(), true)));
     }
     let place = Place::of(port, dirs);
-    let planned = with(port, &Watch::QUIET, |watch| {
-        source::known(&place.request(port, false), wanted, watch)
-    })?;
+    let planned =
+        source::known(&place.request(port, false), wanted, &Watch::QUIET).map_err(blame(port))?;
     Ok(planned.map(|all| {
         let ready = all.iter().all(|p| p.cached);
         (all.into_iter().map(|p| p.key).collect(), ready)
@@ -88,9 +79,8 @@ pub fn keys(
         return Ok(Vec::new());
     }
     let place = Place::of(port, dirs);
-    let planned = with(port, watch, |watch| {
-        source::plan(&place.request(port, refresh), wanted, watch)
-    })?;
+    let planned =
+        source::plan(&place.request(port, refresh), wanted, watch).map_err(blame(port))?;
     Ok(planned.into_iter().map(|p| p.key).collect())
 }
 
@@ -105,7 +95,5 @@ pub fn ensure(
         return Ok(Vec::new());
     }
     let place = Place::of(port, dirs);
-    with(port, watch, |watch| {
-        source::build_components(&place.request(port, false), wanted, watch)
-    })
+    source::build_components(&place.request(port, false), wanted, watch).map_err(blame(port))
 }

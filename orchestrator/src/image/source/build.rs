@@ -4,11 +4,16 @@ use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::cache;
-use super::error::{IoContext, SourceError};
+use super::super::apt::ArchiveFile;
+use super::super::error::IoContext;
+use super::super::exec::Watch;
+use super::super::fetch;
+use super::super::lock::{Hold, WorkDir, lock, write_whole};
+use super::archive::version_of;
+use super::error::SourceError;
 use super::recipe::Loaded;
 use super::toolchain::Toolchain;
-use super::{Component, Planned, Request, SourceFile, Step, Watch, script, unpack, version_of};
+use super::{Component, Planned, Request, Step, script, trees, unpack};
 use crate::model::ids::Key;
 use crate::model::port::Port;
 
@@ -19,7 +24,7 @@ const GENERATION: &str = "component 1";
 pub fn key(
     request: &Request<'_>,
     loaded: &Loaded,
-    sources: &[SourceFile],
+    sources: &[ArchiveFile],
     toolchain: &Toolchain,
     needs: &[&Key],
 ) -> Result<Key, SourceError> {
@@ -30,7 +35,7 @@ pub fn key(
         parts.push(content.clone());
     }
     for file in sources {
-        parts.push(format!("{} {}", file.name, file.sha256).into_bytes());
+        parts.push(format!("{} {}", file.file, file.sha256).into_bytes());
     }
     for patch in request.patches.get(&loaded.name).into_iter().flatten() {
         parts.push(std::fs::read(patch).doing("read", patch)?);
@@ -95,27 +100,27 @@ pub fn build(
     if let Some(component) = find() {
         return Ok(component);
     }
-    let lock_name = format!("{name}-{}-{}", port.port, plan.key.short());
-    let _lock = cache::lock(request.cache, &lock_name, watch)?;
+    let dir = entry_dir(request.cache, port, name, &plan.key);
+    let _lock = lock(
+        &Utf8PathBuf::from(format!("{dir}.lock")),
+        Hold::Alone,
+        watch,
+    )?;
     // Another process may have built it while this one waited.
     if let Some(component) = find() {
         return Ok(component);
     }
-    cache::clean_stale(request.cache);
-    let work = request.cache.join(format!(
-        "components/.tmp-{lock_name}-{}",
-        std::process::id()
-    ));
+    let work = WorkDir::new(request.cache)?;
     let result = Build {
         request,
         plan,
         done,
         watch,
-        work: work.clone(),
+        work: work.path().to_owned(),
         steps: Vec::new(),
     }
-    .run();
-    cache::remove_tree(work.as_std_path());
+    .run(&dir);
+    trees::remove_tree(&work.path().join("src"));
     result
 }
 
@@ -129,19 +134,19 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn run(mut self) -> Result<Component, SourceError> {
+    fn run(mut self, dir: &Utf8Path) -> Result<Component, SourceError> {
         let loaded = &self.plan.loaded;
         let (work, out) = (self.work.clone(), self.work.join("out"));
-        cache::remove_tree(work.as_std_path());
         for dir in [&out, &work.join("home"), &work.join("work")] {
             std::fs::create_dir_all(dir).doing("create", dir)?;
         }
-        let archive = self.request.archive();
+        let cache = self.request.cache;
         let source = work.join("src");
-        let files = self.step("fetch", |w| archive.fetch(&self.plan.sources, w))?;
+        let files = &self.plan.sources;
+        self.step("fetch", |w| Ok(fetch::fetch(cache, files, w)?))?;
         self.step("unpack", |w| {
             let scratch = work.join("scratch");
-            unpack::unpack(&loaded.recipe.source, &files, &source, &scratch, w)
+            unpack::unpack(&loaded.recipe.source, cache, files, &source, &scratch, w)
         })?;
         if let Some(series) = self.request.patches.get(&loaded.name) {
             let version = version_of(&self.plan.sources);
@@ -156,22 +161,17 @@ impl Build<'_> {
             name: loaded.name.clone(),
             port: self.request.port.port.to_string(),
             key: self.plan.key.clone(),
-            dir: entry_dir(
-                self.request.cache,
-                self.request.port,
-                &loaded.name,
-                &self.plan.key,
-            ),
+            dir: dir.to_owned(),
             sources: self.plan.sources.clone(),
             toolchain: self.plan.toolchain.clone(),
             steps: self.steps,
             cached: false,
         };
         let note = serde_json::to_vec_pretty(&component).unwrap_or_default();
-        cache::write_whole(&out.join("component.json"), &note)?;
+        write_whole(&out.join("component.json"), &note)?;
         // A remnant without its note, from a version of another form.
-        cache::remove_tree(component.dir.as_std_path());
-        std::fs::rename(&out, &component.dir).doing("rename to", &component.dir)?;
+        trees::remove_tree(dir);
+        std::fs::rename(&out, dir).doing("rename to", dir)?;
         Ok(component)
     }
 
@@ -208,7 +208,7 @@ impl Build<'_> {
         }
         let merged = self.work.join("sysroot");
         for tree in trees {
-            cache::merge_tree(&tree, &merged)?;
+            trees::merge_tree(&tree, &merged)?;
         }
         Ok(Some(merged))
     }

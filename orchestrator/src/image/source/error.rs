@@ -5,6 +5,8 @@
 
 use camino::Utf8PathBuf;
 
+use super::super::error::ImageError;
+
 /// Why a component is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -35,38 +37,6 @@ pub enum SourceError {
         component: String,
         /// The manifest's field.
         field: &'static str,
-    },
-    /// The host cannot do something with a file.
-    #[error("cannot {doing} {path}: {source}")]
-    Io {
-        /// What was tried, as a verb.
-        doing: &'static str,
-        /// On what.
-        path: Utf8PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// A program of the host is missing.
-    #[error(
-        "the program '{tool}' is not installed: install the package {package} (ci/setup does it)"
-    )]
-    MissingTool {
-        /// The program.
-        tool: String,
-        /// The package that has it on Debian and Ubuntu.
-        package: String,
-    },
-    /// The distribution's archive did not give what was asked for.
-    #[error(
-        "the archive ({suite}) did not give {what}: is it reachable, and the name right?\n{output}"
-    )]
-    Archive {
-        /// The suite.
-        suite: String,
-        /// What was asked for.
-        what: String,
-        /// The end of what apt said.
-        output: String,
     },
     /// A downloaded file could not be unpacked.
     #[error("cannot unpack {what}:\n{output}")]
@@ -102,28 +72,19 @@ pub enum SourceError {
         /// Its end.
         tail: String,
     },
-    /// The user ended it.
-    #[error("stopped")]
-    Stopped,
+    /// The host or the archive, or the user who ended it.
+    #[error(transparent)]
+    Image(Box<ImageError>),
+}
+
+impl From<ImageError> for SourceError {
+    fn from(e: ImageError) -> Self {
+        Self::Image(Box::new(e))
+    }
 }
 
 fn hint(near: &Option<String>) -> String {
     near.as_ref()
         .map(|n| format!("; did you mean '{n}'?"))
         .unwrap_or_default()
-}
-
-/// Turns an I/O result into ours, with what was tried.
-pub(super) trait IoContext<T> {
-    fn doing(self, doing: &'static str, path: &camino::Utf8Path) -> Result<T, SourceError>;
-}
-
-impl<T> IoContext<T> for std::io::Result<T> {
-    fn doing(self, doing: &'static str, path: &camino::Utf8Path) -> Result<T, SourceError> {
-        self.map_err(|source| SourceError::Io {
-            doing,
-            path: path.to_owned(),
-            source,
-        })
-    }
 }

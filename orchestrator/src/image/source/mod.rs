@@ -21,15 +21,14 @@
 
 mod archive;
 mod build;
-mod cache;
 mod error;
 mod recipe;
-mod run;
 mod script;
 #[cfg(test)]
 mod tests;
 mod toolchain;
 pub mod tree;
+mod trees;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -38,25 +37,17 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-pub use archive::{Archive, SourceFile};
-pub use cache::merge_tree;
 pub use error::SourceError;
 pub use recipe::{Loaded, Origin, Recipe};
 pub use toolchain::{Flags, Toolchain, sysroot_flags};
+pub use trees::merge_tree;
+
+use super::apt::{Apt, ArchiveFile};
+use super::error::ImageError;
+pub use super::exec::Watch;
 
 use crate::model::ids::Key;
 use crate::model::port::Port;
-
-/// Told what is done now, in a few words, and done of total where that is known.
-pub type Progress<'a> = dyn Fn(&str, Option<(u64, u64)>) + 'a;
-
-/// How a build is watched and stopped.
-pub struct Watch<'a> {
-    /// Told what is done now.
-    pub progress: &'a Progress<'a>,
-    /// Asked about ten times a second; true ends the build.
-    pub stop: &'a dyn Fn() -> bool,
-}
 
 /// Which of a port's components are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +64,7 @@ pub struct Request<'a> {
     pub port: &'a Port,
     /// The directory of recipes: `images/linux/sources`.
     pub recipes: &'a Utf8Path,
-    /// The cache's directory for this module; made if absent.
+    /// The cache: `$XDG_CACHE_HOME/fallout`.
     pub cache: &'a Utf8Path,
     /// Patch series by component, applied in order.
     pub patches: &'a BTreeMap<String, Vec<Utf8PathBuf>>,
@@ -81,15 +72,6 @@ pub struct Request<'a> {
     pub jobs: usize,
     /// Ask the archive anew which versions it has.
     pub refresh: bool,
-}
-
-impl<'a> Request<'a> {
-    fn archive(&self) -> Archive<'a> {
-        Archive {
-            suite: &self.port.image.suite,
-            cache: self.cache,
-        }
-    }
 }
 
 /// A component, ready in the cache. Any of the three trees may be absent.
@@ -108,7 +90,7 @@ pub struct Component {
     /// `boot/` has `kernel`, `config`, `System.map`.
     pub dir: Utf8PathBuf,
     /// The files of the archive that it was made from.
-    pub sources: Vec<SourceFile>,
+    pub sources: Vec<ArchiveFile>,
     /// The compiler; empty where none was used.
     pub toolchain: String,
     /// How long each step took, when it was built.
@@ -131,7 +113,7 @@ pub struct Step {
 impl Component {
     /// The version of its source, as the archive has it.
     pub fn version(&self) -> &str {
-        version_of(&self.sources)
+        archive::version_of(&self.sources)
     }
 
     /// What `uname -r` says in a guest that runs its kernel.
@@ -153,20 +135,13 @@ impl Component {
     }
 }
 
-/// The version of the file that decides: the source package's, or the first binary package's.
-fn version_of(sources: &[SourceFile]) -> &str {
-    let deciding = |f: &&SourceFile| f.name.ends_with(".dsc") || f.name.ends_with(".deb");
-    let file = sources.iter().find(deciding);
-    file.map_or("", SourceFile::version)
-}
-
 /// A component with its key, before anything is downloaded or built.
 #[derive(Debug, Clone)]
 pub struct Planned {
     /// The recipe.
     pub loaded: Loaded,
     /// The files of its source.
-    pub sources: Vec<SourceFile>,
+    pub sources: Vec<ArchiveFile>,
     /// The compiler's version; empty where none is used.
     pub toolchain: String,
     /// The hash of all inputs.
@@ -182,14 +157,27 @@ pub fn plan(
     wanted: Wanted,
     watch: &Watch<'_>,
 ) -> Result<Vec<Planned>, SourceError> {
-    let archive = request.archive();
-    keys(request, wanted, watch, |loaded| {
+    let (cache, suite) = (request.cache, request.port.image.suite.as_str());
+    let apt = Apt::new(cache, suite, archive::INDEX_ARCH, true);
+    let mut session = None;
+    let planned = keys(request, wanted, watch, |loaded| {
+        let origin = &loaded.recipe.source;
+        if !request.refresh
+            && let Some(files) = archive::noted(cache, suite, origin)
+        {
+            return Ok(Some(files));
+        }
+        // One session for all: a refresh reads the index once.
+        let session = match &mut session {
+            Some(session) => session,
+            none => none.insert(apt.open(request.refresh, watch)?),
+        };
         (watch.progress)(&format!("resolve {}", loaded.name), None);
-        archive
-            .resolve(&loaded.recipe.source, request.refresh, watch)
-            .map(Some)
-    })
-    .map(Option::unwrap_or_default)
+        let files = archive::ask(session, origin, watch)?;
+        archive::note(cache, suite, origin, &files)?;
+        Ok(Some(files))
+    })?;
+    Ok(planned.unwrap_or_default())
 }
 
 /// Like [`plan`], from the notes alone: `None` where a source was never resolved. Asks nobody.
@@ -198,9 +186,10 @@ pub fn known(
     wanted: Wanted,
     watch: &Watch<'_>,
 ) -> Result<Option<Vec<Planned>>, SourceError> {
-    let archive = request.archive();
+    let suite = &request.port.image.suite;
     keys(request, wanted, watch, |loaded| {
-        Ok(archive.noted(&loaded.recipe.source))
+        let origin = &loaded.recipe.source;
+        Ok(archive::noted(request.cache, suite, origin))
     })
 }
 
@@ -208,7 +197,7 @@ fn keys(
     request: &Request<'_>,
     wanted: Wanted,
     watch: &Watch<'_>,
-    mut resolve: impl FnMut(&Loaded) -> Result<Option<Vec<SourceFile>>, SourceError>,
+    mut resolve: impl FnMut(&Loaded) -> Result<Option<Vec<ArchiveFile>>, SourceError>,
 ) -> Result<Option<Vec<Planned>>, SourceError> {
     let port = request.port;
     let toolchain = Toolchain::probe(port, watch)?;
@@ -264,7 +253,9 @@ pub fn build_components(
     };
     match build_all(request) {
         // The archive keeps only its newest files; what was pinned last month can be gone.
-        Err(SourceError::Archive { .. }) if !request.refresh => {
+        Err(SourceError::Image(e))
+            if !request.refresh && matches!(*e, ImageError::Download { .. }) =>
+        {
             (watch.progress)("a pinned source is gone: resolve anew", None);
             build_all(&Request {
                 refresh: true,

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::error::{IoContext, SourceError};
+use super::super::error::IoContext;
+use super::error::SourceError;
 use crate::model::port::Port;
 
 /// `recipe.yaml`.

@@ -3,6 +3,7 @@
 //! The environment is stated in full here and in `images/linux/sources/README.md`; nothing of the
 //! user's own environment reaches a build but PATH.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::process::Command;
@@ -10,11 +11,12 @@ use std::time::Instant;
 
 use camino::Utf8Path;
 
-use super::error::{IoContext, SourceError};
+use super::super::error::IoContext;
+use super::super::exec::{Watch, run};
+use super::Step;
+use super::error::SourceError;
 use super::recipe::Loaded;
-use super::run::{capture, run};
 use super::toolchain::{Flags, sysroot_flags};
-use super::{Step, Watch};
 use crate::model::port::Port;
 
 /// What a build may write into its log; beyond that it goes on unrecorded.
@@ -49,8 +51,8 @@ impl Job<'_> {
     pub fn command(&self, watch: &Watch<'_>) -> Result<Command, SourceError> {
         let triplet = &self.port.toolchain.triplet;
         let ask = |tool: &str, option| -> Result<String, SourceError> {
-            let answer = capture(Command::new(tool).arg(option), watch.stop)?;
-            Ok(answer.unwrap_or_default().trim().to_owned())
+            let ran = run(Command::new(tool).arg(option), "gcc", watch, &mut |_| {})?;
+            Ok(ran.out.trim().to_owned())
         };
         let multiarch = ask(&format!("{triplet}-gcc"), "-print-multiarch")?;
         let build = ask("gcc", "-dumpmachine")?;
@@ -83,7 +85,9 @@ impl Job<'_> {
             .doing("find", &self.loaded.dir)?;
 
         let mut command = without_network(watch);
-        command.arg("sh").arg(recipe.join("build.sh"));
+        // Errors belong between the lines that they are about.
+        command.args(["sh", "-c", "exec sh \"$0\" 2>&1"]);
+        command.arg(recipe.join("build.sh"));
         command.current_dir(self.work.join("work")).env_clear();
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
         command.env("PATH", path);
@@ -133,7 +137,7 @@ fn without_network(watch: &Watch<'_>) -> Command {
     let words = ["--map-current-user", "--net", "--"];
     let mut probe = Command::new("unshare");
     probe.args(words).arg("true");
-    if matches!(capture(&mut probe, watch.stop), Ok(Ok(_))) {
+    if run(&mut probe, "util-linux", watch, &mut |_| {}).is_ok_and(|r| r.ok) {
         let mut command = Command::new("unshare");
         command.args(words);
         command
@@ -162,7 +166,12 @@ pub fn run_logged(
     let mut steps: Vec<Step> = Vec::new();
     let mut current = ("start".to_owned(), Instant::now());
     let mut lines = 0;
-    let ran = run(&mut command, watch.stop, &mut |line| {
+    let mut tail = VecDeque::new();
+    let ran = run(&mut command, "util-linux", watch, &mut |line| {
+        if tail.len() == 25 {
+            tail.pop_front();
+        }
+        tail.push_back(line.chars().take(300).collect::<String>());
         if log_room > line.len() {
             log_room -= line.len() + 1;
             if let Err(e) = writeln!(log, "{line}") {
@@ -202,11 +211,11 @@ pub fn run_logged(
             port: port.port.to_string(),
             step: current.0,
             log: log_path.to_owned(),
-            tail: ran.tail,
+            tail: Vec::from(tail).join("\n"),
         });
     }
     match log_error {
-        Some(e) => Err(e).doing("write", log_path),
+        Some(e) => Ok(Err(e).doing("write", log_path)?),
         None => Ok(steps),
     }
 }

@@ -1,22 +1,20 @@
 //! Recipes, keys, and whole builds of a component that takes no time: a package made on the spot,
 //! a compiler that only knows its version.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::archive::parse_uris;
 use super::recipe::{load_all, parse};
 use super::script::step_of;
 use super::*;
+use crate::image::fetch;
 
-const QUIET: Watch<'static> = Watch {
-    progress: &|_, _| {},
-    stop: &|| false,
-};
+const QUIET: Watch<'static> = Watch::QUIET;
 
 fn images() -> Utf8PathBuf {
     Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/linux")
@@ -99,19 +97,6 @@ fn steps_are_recognised() {
 }
 
 #[test]
-fn uris_are_read_and_unsafe_names_passed_over() {
-    let sum = "a".repeat(64);
-    let text = format!(
-        "Need to get 1 kB\n'http://h/p/b_1%3a2-3_all.deb' b_1%3a2-3_all.deb 10 SHA256:{sum}\n\
-         'http://h/x' ../x_1_all.deb 10 SHA256:{sum}\n'http://h/y' y.dsc 10 MD5Sum:aa\n"
-    );
-    let files = parse_uris(&text);
-    assert_eq!(files.len(), 1);
-    assert_eq!(files[0].version(), "1:2-3");
-    assert_eq!(files[0].size_bytes, 10);
-}
-
-#[test]
 fn trees_are_merged_with_their_links() {
     let (_keep, dir) = tempdir();
     let (a, b, into) = (dir.join("a"), dir.join("b"), dir.join("into"));
@@ -173,35 +158,29 @@ impl Bench {
         )
         .unwrap();
         std::fs::write(tree.join("hello"), "hello\n").unwrap();
-        let downloads = dir.join("cache/downloads");
-        std::fs::create_dir_all(&downloads).unwrap();
-        let deb = downloads.join("tiny_1_all.deb");
+        let deb = dir.join("tiny.deb");
         let made = Command::new("dpkg-deb")
             .args(["-Znone", "--root-owner-group", "--build"])
             .args([&tree, &deb])
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        let sum = Command::new("sha256sum").arg(&deb).output().unwrap();
-        let file = SourceFile {
-            url: "http://127.0.0.1:9/none".into(),
-            name: "tiny_1_all.deb".into(),
-            size_bytes: std::fs::metadata(&deb).unwrap().len(),
-            sha256: String::from_utf8_lossy(&sum.stdout)[..64].into(),
+        let (size_bytes, sha256) = fetch::hash_file(&deb).unwrap();
+        let file = ArchiveFile {
+            package: "tiny".into(),
+            version: "1".into(),
+            file: "tiny_1_all.deb".into(),
+            uri: "http://127.0.0.1:9/none".into(),
+            size_bytes,
+            sha256,
         };
         let cache = dir.join("cache");
-        let archive = Archive {
-            suite: "bookworm",
-            cache: &cache,
+        std::fs::create_dir_all(cache.join("debs")).unwrap();
+        std::fs::rename(&deb, fetch::place(&cache, &file)).unwrap();
+        let origin = Origin::Packages {
+            packages: vec!["tiny".into()],
         };
-        archive
-            .note(
-                &Origin::Packages {
-                    packages: vec!["tiny".into()],
-                },
-                &[file],
-            )
-            .unwrap();
+        archive::note(&cache, "bookworm", &origin, &[file]).unwrap();
         Self {
             _keep: keep,
             dir,
@@ -223,12 +202,8 @@ impl Bench {
     }
 
     fn left_over(&self) -> usize {
-        let entries = std::fs::read_dir(self.dir.join("cache/components")).unwrap();
-        entries
-            .filter(|e| {
-                let name = e.as_ref().unwrap().file_name();
-                name.to_string_lossy().starts_with(".tmp-")
-            })
+        std::fs::read_dir(self.dir.join("cache/tmp"))
+            .unwrap()
             .count()
     }
 }
@@ -242,9 +217,9 @@ fn a_component_is_built_once() {
         .dir
         .join("cache/components/.tmp-one-sparc64-abc-4194999");
     std::fs::create_dir_all(&stale).unwrap();
-    let said = RefCell::new(Vec::new());
+    let said = Mutex::new(Vec::new());
     let watch = Watch {
-        progress: &|what, _| said.borrow_mut().push(what.to_owned()),
+        progress: &|what, _| said.lock().unwrap().push(what.to_owned()),
         stop: &|| false,
     };
     let first = bench.build(&watch).unwrap().remove(0);
@@ -253,9 +228,8 @@ fn a_component_is_built_once() {
     assert_eq!(std::fs::read_to_string(hello).unwrap(), "hello\n");
     assert_eq!(first.tree("sysroot"), None);
     insta::assert_snapshot!(
-        said.borrow().join("\n"),
+        said.lock().unwrap().join("\n"),
         @r"
-    resolve one
     fetch one
     unpack one
     install one
@@ -322,12 +296,17 @@ fn a_failed_build_names_its_step_and_leaves_its_log() {
 #[test]
 fn a_stop_ends_the_build_and_leaves_nothing() {
     let bench = Bench::new("echo '== step: compile'; sleep 600\n");
-    let building = RefCell::new(false);
+    let building = AtomicBool::new(false);
     let watch = Watch {
-        progress: &|what, _| *building.borrow_mut() |= what == "compile one",
-        stop: &|| *building.borrow(),
+        progress: &|what, _| {
+            building.fetch_or(what == "compile one", Ordering::Relaxed);
+        },
+        stop: &|| building.load(Ordering::Relaxed),
     };
-    assert!(matches!(bench.build(&watch), Err(SourceError::Stopped)));
+    assert!(matches!(
+        bench.build(&watch),
+        Err(SourceError::Image(e)) if matches!(*e, ImageError::Stopped)
+    ));
     assert_eq!(bench.left_over(), 0);
 }
 

@@ -4,9 +4,8 @@ use std::process::Command;
 
 use camino::Utf8Path;
 
+use super::super::exec::{Watch, run};
 use super::error::SourceError;
-use super::run::capture;
-use super::{Watch, error};
 use crate::model::port::Port;
 
 /// What the host has to build for a port.
@@ -22,17 +21,17 @@ pub struct Toolchain {
 
 impl Toolchain {
     /// Asks the port's cross compiler.
-    pub fn probe(port: &Port, watch: &Watch<'_>) -> Result<Self, error::SourceError> {
+    pub fn probe(port: &Port, watch: &Watch<'_>) -> Result<Self, SourceError> {
         let triplet = &port.toolchain.triplet;
         let ask = |tool: &str, option: &str| -> Result<String, SourceError> {
-            let text = capture(
-                Command::new(format!("{triplet}-{tool}"))
-                    .env("LC_ALL", "C")
-                    .arg(option),
-                watch.stop,
-            )?
-            .unwrap_or_default();
-            Ok(text.lines().next().unwrap_or_default().to_owned())
+            let mut command = Command::new(format!("{triplet}-{tool}"));
+            let ran = run(
+                command.arg(option),
+                &package_of(triplet, tool),
+                watch,
+                &mut |_| {},
+            )?;
+            Ok(ran.out.lines().next().unwrap_or_default().to_owned())
         };
         let gcc = ask("gcc", "--version")?;
         let gxx = ask("g++", "--version")?;
@@ -43,6 +42,12 @@ impl Toolchain {
             multiarch: ask("gcc", "-print-multiarch")?,
         })
     }
+}
+
+/// The package that has a tool of the cross compiler, on Debian and Ubuntu.
+fn package_of(triplet: &str, tool: &str) -> String {
+    let package = if tool == "ld" { "binutils" } else { tool };
+    format!("{package}-{}", triplet.replace('_', "-"))
 }
 
 /// Compiler and linker flags that make a sysroot win over what the host's cross packages have.

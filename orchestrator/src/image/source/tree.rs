@@ -2,10 +2,14 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::archive::{Archive, SourceFile};
-use super::error::{IoContext, SourceError};
+use super::super::apt::ArchiveFile;
+use super::super::error::IoContext;
+use super::super::exec::Watch;
+use super::super::fetch;
+use super::super::lock::{Hold, WorkDir, lock, write_whole};
+use super::error::SourceError;
 use super::recipe::Origin;
-use super::{Watch, cache, unpack};
+use super::{archive, trees, unpack};
 use crate::host::files::tree_hash;
 use crate::model::ids::Key;
 
@@ -15,7 +19,7 @@ fn origin(package: &str) -> Origin {
     }
 }
 
-fn key(files: &[SourceFile]) -> Key {
+fn key(files: &[ArchiveFile]) -> Key {
     let parts: Vec<&[u8]> = files.iter().map(|f| f.sha256.as_bytes()).collect();
     Key::of("source tree 1", &parts)
 }
@@ -37,8 +41,8 @@ fn noted(dir: &Utf8Path) -> Option<Key> {
 
 /// The hash of the tree's content, where it was unpacked before.
 pub fn known(cache: &Utf8Path, suite: &str, package: &str) -> Option<Key> {
-    let archive = Archive { suite, cache };
-    noted(&place(cache, &key(&archive.noted(&origin(package))?)))
+    let files = archive::noted(cache, suite, &origin(package))?;
+    noted(&place(cache, &key(&files)))
 }
 
 /// The tree, fetched and unpacked where it is not there yet, and the hash of its content. Blocks.
@@ -48,28 +52,25 @@ pub fn ensure(
     package: &str,
     watch: &Watch<'_>,
 ) -> Result<(Utf8PathBuf, Key), SourceError> {
-    let archive = Archive { suite, cache };
     let origin = origin(package);
-    let files = archive.resolve(&origin, false, watch)?;
+    let files = archive::resolve(cache, suite, &origin, watch)?;
     let key = key(&files);
     let dir = place(cache, &key);
     if let Some(hash) = noted(&dir) {
         return Ok((dir, hash));
     }
-    let paths = archive.fetch(&files, watch)?;
-    let _lock = cache::lock(cache, &format!("tree-{}", key.short()), watch)?;
+    let lock_path = Utf8PathBuf::from(format!("{dir}.lock"));
+    let _lock = lock(&lock_path, Hold::Alone, watch)?;
     if let Some(hash) = noted(&dir) {
         return Ok((dir, hash));
     }
-    let trees = cache.join("trees");
-    std::fs::create_dir_all(&trees).doing("create", &trees)?;
-    let fresh = trees.join(format!(".tmp-{}-{}", key.short(), std::process::id()));
-    let scratch = trees.join(format!(".scratch-{}-{}", key.short(), std::process::id()));
-    cache::remove_tree(fresh.as_std_path());
-    unpack::unpack(&origin, &paths, &fresh, &scratch, watch)?;
-    cache::remove_tree(dir.as_std_path());
+    fetch::fetch(cache, &files, watch)?;
+    let work = WorkDir::new(cache)?;
+    let (fresh, scratch) = (work.path().join("tree"), work.path().join("scratch"));
+    unpack::unpack(&origin, cache, &files, &fresh, &scratch, watch)?;
+    trees::remove_tree(&dir);
     std::fs::rename(&fresh, &dir).doing("rename", &dir)?;
     let hash = tree_hash(&dir).map_err(|e| e.cause).doing("hash", &dir)?;
-    cache::write_whole(&note(&dir), hash.0.as_bytes())?;
+    write_whole(&note(&dir), hash.0.as_bytes())?;
     Ok((dir, hash))
 }

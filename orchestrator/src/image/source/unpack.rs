@@ -4,19 +4,34 @@ use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::error::{IoContext, SourceError};
+use super::super::apt::ArchiveFile;
+use super::super::error::IoContext;
+use super::super::exec::{Ran, Watch, run};
+use super::super::fetch;
+use super::error::SourceError;
 use super::recipe::Origin;
-use super::run::{Ran, capture, run};
-use super::{Watch, cache};
+use super::trees;
 
-/// Unpacks `files` (in the order of their resolution) into the new directory `into`.
+/// Unpacks `files` of the store in `cache` into the new directory `into`.
 pub fn unpack(
     origin: &Origin,
-    files: &[Utf8PathBuf],
+    cache: &Utf8Path,
+    files: &[ArchiveFile],
     into: &Utf8Path,
     scratch: &Utf8Path,
     watch: &Watch<'_>,
 ) -> Result<(), SourceError> {
+    // The store knows files by hash; programs go by their names.
+    let named = scratch.join("files");
+    std::fs::create_dir_all(&named).doing("create", &named)?;
+    let mut paths = Vec::new();
+    for file in files {
+        let path = named.join(&file.file);
+        let stored = fetch::place(cache, file);
+        std::os::unix::fs::symlink(&stored, &path).doing("link", &path)?;
+        paths.push(path);
+    }
+    let files = paths.as_slice();
     match origin {
         Origin::SourcePackage { .. } => {
             let dsc = files
@@ -31,10 +46,11 @@ pub fn unpack(
             command
                 .args(["--no-check", "--no-copy", "-x"])
                 .args([dsc, into]);
-            check(dsc, run(&mut command, watch.stop, &mut |_| {})?)
+            check(dsc, run(&mut command, "dpkg-dev", watch, &mut |_| {})?)
         }
         Origin::TarballPackage { tarball, .. } => {
-            debs(files, scratch, watch)?;
+            let scratch = scratch.join("package");
+            debs(files, &scratch, watch)?;
             std::fs::create_dir_all(into).doing("create", into)?;
             let mut command = Command::new("tar");
             command
@@ -43,9 +59,9 @@ pub fn unpack(
                 .args(["-C", into.as_str()]);
             check(
                 Utf8Path::new(tarball),
-                run(&mut command, watch.stop, &mut |_| {})?,
+                run(&mut command, "dpkg-dev", watch, &mut |_| {})?,
             )?;
-            cache::remove_tree(scratch.as_std_path());
+            trees::remove_tree(&scratch);
             Ok(())
         }
         Origin::Packages { .. } => debs(files, into, watch),
@@ -57,7 +73,7 @@ fn debs(files: &[Utf8PathBuf], into: &Utf8Path, watch: &Watch<'_>) -> Result<(),
     for deb in files {
         let mut command = Command::new("dpkg-deb");
         command.arg("--extract").args([deb.as_path(), into]);
-        check(deb, run(&mut command, watch.stop, &mut |_| {})?)?;
+        check(deb, run(&mut command, "dpkg-dev", watch, &mut |_| {})?)?;
     }
     Ok(())
 }
@@ -68,8 +84,14 @@ fn check(what: &Utf8Path, ran: Ran) -> Result<(), SourceError> {
     }
     Err(SourceError::Unpack {
         what: what.to_string(),
-        output: ran.tail,
+        output: tail(&ran),
     })
+}
+
+/// The last lines of what a program said.
+fn tail(ran: &Ran) -> String {
+    let lines: Vec<&str> = ran.out.lines().chain(ran.err.lines()).collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
 }
 
 /// Applies the series in order; the first patch that does not apply ends it.
@@ -86,12 +108,13 @@ pub fn apply(
         command
             .args(["-p1", "--forward", "--batch", "--no-backup-if-mismatch"])
             .args(["-d", source.as_str(), "-i", path.as_str()]);
-        if let Err(output) = capture(&mut command, watch.stop)? {
+        let ran = run(&mut command, "patch", watch, &mut |_| {})?;
+        if !ran.ok {
             return Err(SourceError::Patch {
                 patch: patch.clone(),
                 component: component.to_owned(),
                 version: version.to_owned(),
-                output,
+                output: tail(&ran),
             });
         }
     }

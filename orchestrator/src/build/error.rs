@@ -16,22 +16,14 @@ use crate::model::StageResult;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A step of the build ended with an error: the product's fault.
-    #[error("{step} failed: {}{}", said(.message.as_ref(), .status), more(.dir, .command, .status, .log.as_deref(), .tail))]
+    #[error("{} failed: {}{}", .step.name, said(.message.as_ref(), .status), more(.step, .status))]
     Failed {
-        /// `commands`, `make`, `install`, `finish`.
-        step: &'static str,
-        /// The directory of the tree in which it ran.
-        dir: Utf8PathBuf,
-        /// What was run, for people.
-        command: String,
+        /// The step.
+        step: Box<FailedStep>,
         /// How it ended: `exit status 2`.
         status: String,
         /// The first complaint of a compiler, a linker or make.
         message: Option<CompilerMessage>,
-        /// The last lines of the output, free of escapes.
-        tail: String,
-        /// The whole log, where it could be kept.
-        log: Option<Utf8PathBuf>,
     },
     /// A patch of the series does not apply: the product's fault.
     #[error("patch {patch} does not apply{}{}", place(.file.as_deref(), .hunk.as_deref()), indent(.output))]
@@ -46,20 +38,12 @@ pub enum BuildError {
         output: String,
     },
     /// The build took longer than its project allows: the product's fault.
-    #[error("{step} was not done within the build's time limit of {}{}", span(.after), more(.dir, .command, "ended", .log.as_deref(), .tail))]
+    #[error("{} was not done within the build's time limit of {}{}", .step.name, span(.after), more(.step, "ended"))]
     TimedOut {
         /// The step that was under way.
-        step: &'static str,
-        /// The directory of the tree in which it ran.
-        dir: Utf8PathBuf,
-        /// What was run, for people.
-        command: String,
+        step: Box<FailedStep>,
         /// The limit.
         after: Duration,
-        /// The last lines of the output.
-        tail: String,
-        /// The whole log, where it could be kept.
-        log: Option<Utf8PathBuf>,
     },
     /// A program of the host is missing.
     #[error(
@@ -80,20 +64,12 @@ pub enum BuildError {
         why: String,
     },
     /// The host ran out of something while the build used it.
-    #[error("{step} failed for want of room or memory on this machine: {line}{}", more(.dir, .command, "failed", .log.as_deref(), .tail))]
+    #[error("{} failed for want of room or memory on this machine: {line}{}", .step.name, more(.step, "failed"))]
     Exhausted {
         /// The step.
-        step: &'static str,
+        step: Box<FailedStep>,
         /// The line that says so.
         line: String,
-        /// The directory of the tree in which it ran.
-        dir: Utf8PathBuf,
-        /// What was run, for people.
-        command: String,
-        /// The last lines of the output.
-        tail: String,
-        /// The whole log, where it could be kept.
-        log: Option<Utf8PathBuf>,
     },
     /// The host could not do its part.
     #[error("cannot {doing} {path}: {cause}")]
@@ -105,6 +81,21 @@ pub enum BuildError {
         /// What the system said.
         cause: io::Error,
     },
+}
+
+/// The step at which a build ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedStep {
+    /// `commands`, `make`, `install`, `finish`.
+    pub name: &'static str,
+    /// The directory of the tree in which it ran.
+    pub dir: Utf8PathBuf,
+    /// What was run, for people.
+    pub command: String,
+    /// The last lines of the output, free of escapes.
+    pub tail: String,
+    /// The whole log, where it could be kept.
+    pub log: Option<Utf8PathBuf>,
 }
 
 impl BuildError {
@@ -124,9 +115,9 @@ impl BuildError {
     /// Where the whole log is.
     pub fn log(&self) -> Option<&Utf8Path> {
         match self {
-            Self::Failed { log, .. } | Self::TimedOut { log, .. } | Self::Exhausted { log, .. } => {
-                log.as_deref()
-            }
+            Self::Failed { step, .. }
+            | Self::TimedOut { step, .. }
+            | Self::Exhausted { step, .. } => step.log.as_deref(),
             _ => None,
         }
     }
@@ -162,13 +153,13 @@ fn said(message: Option<&CompilerMessage>, status: &str) -> String {
     message.map_or_else(|| status.to_owned(), ToString::to_string)
 }
 
-fn more(dir: &Utf8Path, command: &str, status: &str, log: Option<&Utf8Path>, tail: &str) -> String {
-    let command = command.replace('\n', "; ");
-    let mut text = format!("\n  in {dir}: {command} ({status})");
-    if let Some(log) = log {
+fn more(step: &FailedStep, status: &str) -> String {
+    let command = step.command.replace('\n', "; ");
+    let mut text = format!("\n  in {}: {command} ({status})", step.dir);
+    if let Some(log) = &step.log {
         text += &format!("\n  the whole log: zstdcat {log}");
     }
-    text + &indent(tail)
+    text + &indent(&step.tail)
 }
 
 fn indent(text: &str) -> String {

@@ -16,7 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::Command;
 
 use super::cache::{Built, Note, Work, cached, sweep};
-use super::error::{BuildError, Doing};
+use super::error::{BuildError, Doing, FailedStep};
 use super::run::{Ended, Log, run};
 use super::source::{self, Series, Tree};
 use super::toolchain::{Tools, tools};
@@ -91,11 +91,9 @@ pub async fn build(
     let (destdir, tar) = (work.path("destdir"), work.tar());
     let packed = blocking(move || pack::pack(&destdir, &tar).doing("pack", &destdir)).await?;
     if packed.entries == 0 {
-        return Err(steps.failed(Failure {
-            step: "install",
-            command: format!("make {}", request.project.build.install.join(" ")),
-            status: "nothing is installed below DESTDIR".to_owned(),
-        }));
+        let command = format!("make {}", request.project.build.install.join(" "));
+        let status = "nothing is installed below DESTDIR".to_owned();
+        return Err(steps.failed("install", command, status));
     }
     steps.log.finish().doing("write", &work.log())?;
     work.finish(
@@ -136,13 +134,6 @@ struct Steps<'a> {
     limit: Duration,
     deadline: tokio::time::Instant,
     log: Log,
-}
-
-/// How a step failed.
-struct Failure {
-    step: &'static str,
-    command: String,
-    status: String,
 }
 
 impl<'a> Steps<'a> {
@@ -252,53 +243,38 @@ impl<'a> Steps<'a> {
             .doing("run", Utf8Path::new(&shown))?;
         match ended {
             Ended::Exited(status) if status.success() => Ok(()),
-            Ended::Exited(status) => Err(self.failed(Failure {
-                step,
-                command: shown,
-                status: status.to_string().replace("exit status: ", "exit status "),
-            })),
-            Ended::OutOfTime => {
-                let (tail, log) = self.close();
-                Err(BuildError::TimedOut {
-                    step,
-                    dir: self.spec.dir.clone(),
-                    command: shown,
-                    after: self.limit,
-                    tail,
-                    log,
-                })
+            Ended::Exited(status) => {
+                let status = status.to_string().replace("exit status: ", "exit status ");
+                Err(self.failed(step, shown, status))
             }
+            Ended::OutOfTime => Err(BuildError::TimedOut {
+                step: self.close(step, shown),
+                after: self.limit,
+            }),
         }
     }
 
-    /// Ends the log and keeps it; gives the end of it too.
-    fn close(&mut self) -> (String, Option<Utf8PathBuf>) {
+    /// Ends the log and keeps it.
+    fn close(&mut self, name: &'static str, command: String) -> Box<FailedStep> {
         // An error on the way must not hide the one that is told.
         let _ = self.log.finish();
-        let tail = self.log.tail().replace(&format!("{}/", self.tree), "");
-        (tail, self.work.keep_log())
+        Box::new(FailedStep {
+            name,
+            dir: self.spec.dir.clone(),
+            command,
+            tail: self.log.tail().replace(&format!("{}/", self.tree), ""),
+            log: self.work.keep_log(),
+        })
     }
 
-    fn failed(&mut self, failure: Failure) -> BuildError {
-        let Failure {
-            step,
-            command,
-            status,
-        } = failure;
-        let (tail, log) = self.close();
-        let dir = self.spec.dir.clone();
-        if let Some(line) = self.log.scanner.exhausted() {
-            return BuildError::Exhausted {
-                step,
-                line: line.to_owned(),
-                dir,
-                command,
-                tail,
-                log,
-            };
+    fn failed(&mut self, name: &'static str, command: String, status: String) -> BuildError {
+        let step = self.close(name, command);
+        let scanner = &self.log.scanner;
+        if let Some(line) = scanner.exhausted() {
+            let line = line.to_owned();
+            return BuildError::Exhausted { step, line };
         }
-        let missing = self.log.scanner.missing().and_then(messages::host_tool);
-        if let Some((program, package)) = missing {
+        if let Some((program, package)) = scanner.missing().and_then(messages::host_tool) {
             return BuildError::ToolMissing {
                 program: program.to_owned(),
                 package: package.to_owned(),
@@ -306,12 +282,8 @@ impl<'a> Steps<'a> {
         }
         BuildError::Failed {
             step,
-            dir,
-            command,
             status,
-            message: self.log.scanner.message().cloned(),
-            tail,
-            log,
+            message: scanner.message().cloned(),
         }
     }
 }

@@ -246,7 +246,7 @@ async fn a_compilers_complaint_is_the_products() {
     let BuildError::Failed { step, message, .. } = &error else {
         panic!("{error:?}");
     };
-    assert_eq!(*step, "make");
+    assert_eq!(step.name, "make");
     let message = message.as_ref().unwrap();
     assert_eq!(
         (message.file.as_deref(), message.line),

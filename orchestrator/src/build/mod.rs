@@ -21,7 +21,7 @@ pub mod source;
 mod toolchain;
 
 pub use cache::{Built, cached};
-pub use error::BuildError;
+pub use error::{BuildError, FailedStep};
 pub use make::{BuildRequest, build};
 pub use messages::CompilerMessage;
 pub use source::{Series, Tree};

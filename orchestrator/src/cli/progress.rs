@@ -109,18 +109,17 @@ impl Narrator {
             } => {
                 self.cells_done += 1;
                 let state = self.cells.entry(cell.clone()).or_default();
-                let from = if *cached { ", from the cache" } else { "" };
+                let at = format!("[{}/{}] {cell}:", self.cells_done, self.cells_total);
+                if *cached {
+                    return Some(format!("{at} {stage}, from the cache"));
+                }
+                let lost = match state.crashes {
+                    0 => String::new(),
+                    n => format!(", guests lost: {n}"),
+                };
                 Some(format!(
-                    "[{}/{}] {cell}: {stage}, {} attempts, {} bad{}{from}",
-                    self.cells_done,
-                    self.cells_total,
-                    state.done,
-                    state.bad,
-                    if state.crashes > 0 {
-                        format!(", guests lost: {}", state.crashes)
-                    } else {
-                        String::new()
-                    }
+                    "{at} {stage}, {} attempts, {} bad{lost}",
+                    state.done, state.bad
                 ))
             }
             Event::Notice { port, text } => Some(match port {

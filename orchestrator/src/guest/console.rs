@@ -1,25 +1,26 @@
-//! The serial console: one task owns the stream; everybody else has a handle.
+//! The serial console: one thread owns the stream; everybody else has a handle.
 //!
-//! The task writes what comes to a file, feeds the crash watch, keeps the end for the last screen,
+//! The thread writes what comes to a file, feeds the crash watch, keeps the end for the last screen,
 //! and hands copies to people who attached over a unix socket. A guest may print gigabytes: the
 //! file keeps the beginning up to a cap, a ring in memory keeps the end, and the end is written
-//! behind a line that says how much was cut. Reads are gathered, because an emulated serial port
-//! hands over single bytes.
+//! behind a line that says how much was cut. An emulated serial port hands over single bytes: reads
+//! are gathered, and it is a thread that reads, because the event loop would be woken for each byte.
 //!
 //! It does not decide anything: a dead kernel, the end of the stream and a full disk are facts that
 //! the machine asks for.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::num::NonZeroU16;
 use std::path::Path;
+use std::process::ChildStdout;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::ChildStdin;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -28,10 +29,12 @@ use crate::model::{ConsoleWatch, Crash};
 
 /// Bytes that a read takes at once, and that a pipe holds.
 const READ_BYTES: usize = 64 << 10;
-/// After a read of less than this the task waits a little, so that a serial port which hands over
+/// The thread's stack: searching and copying take little.
+const STACK_BYTES: usize = 512 << 10;
+/// After a read of less than this the thread waits a little, so that a serial port which hands over
 /// single bytes does not cost a wake-up for each.
 const SMALL_READ_BYTES: usize = 4 << 10;
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(8);
 /// The end that is kept in memory: enough for a screen full of escapes.
 const TAIL_BYTES: usize = 16 << 10;
 /// The end that a flooded file gets back.
@@ -79,9 +82,9 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts the task. `people` is the socket on which others attach.
+    /// Starts the thread. `people` is the socket on which others attach.
     ///
-    /// Errors: the file cannot be made.
+    /// Errors: the file cannot be made, or the host gives no thread.
     pub fn start(
         from: ChildStdout,
         to: ChildStdin,
@@ -108,10 +111,13 @@ impl Console {
         tokio::spawn(type_in(to, input_rx, over.clone()));
         tokio::spawn(admit(people, console.clone(), copies.clone(), over.clone()));
         let shared = Arc::clone(&console.shared);
-        tokio::spawn(async move {
-            own(from, log, &shared, &pulse_tx, &copies).await;
-            over.cancel();
-        });
+        std::thread::Builder::new()
+            .name("console".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                own(from, log, &shared, &pulse_tx, &copies);
+                over.cancel();
+            })?;
         Ok(console)
     }
 
@@ -133,7 +139,7 @@ impl Console {
 
     /// Returns once the stream has ended and all of it has been seen.
     pub async fn closed(&mut self) {
-        // An error means that the task is gone: then nothing more comes either.
+        // An error means that the thread is gone: then nothing more comes either.
         let _ = self.pulse.wait_for(|p| p.closed).await;
     }
 
@@ -226,7 +232,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn own(
+fn own(
     mut from: ChildStdout,
     mut log: Log,
     shared: &Mutex<Shared>,
@@ -235,7 +241,8 @@ async fn own(
 ) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let n = match from.read(&mut buffer).await {
+        let n = match from.read(&mut buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Ok(0) | Err(_) => break,
             Ok(n) => n,
         };
@@ -256,7 +263,7 @@ async fn own(
             let _ = copies.send(Arc::from(bytes));
         }
         if n < SMALL_READ_BYTES {
-            tokio::time::sleep(GATHER).await;
+            std::thread::sleep(GATHER);
         }
     }
     log.finish();

@@ -10,12 +10,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin};
 use tokio::sync::{oneshot, watch};
 
 /// Clock ticks a second in `/proc/PID/stat`: the same on every Linux that runs an emulator.
@@ -56,7 +56,9 @@ pub struct Process {
 pub struct Pipes {
     /// To the child.
     pub stdin: ChildStdin,
-    /// From the child.
+    /// From the child, for a thread that reads and blocks. An event loop would be woken by each
+    /// write of the child's, also while nobody wants to read: that costs more than a thread where
+    /// the child writes single bytes.
     pub stdout: ChildStdout,
     /// The child's complaints.
     pub stderr: ChildStderr,
@@ -107,7 +109,7 @@ impl Process {
         let missing = || io::Error::other("a child came without its pipes");
         let pipes = Pipes {
             stdin: ChildStdin::from_std(child_pipes.stdin.take().ok_or_else(missing)?)?,
-            stdout: ChildStdout::from_std(child_pipes.stdout.take().ok_or_else(missing)?)?,
+            stdout: child_pipes.stdout.take().ok_or_else(missing)?,
             stderr: ChildStderr::from_std(child_pipes.stderr.take().ok_or_else(missing)?)?,
         };
         Ok((process, pipes))
@@ -159,7 +161,7 @@ impl Drop for Process {
 struct Started {
     pid: u32,
     stdin: Option<std::process::ChildStdin>,
-    stdout: Option<std::process::ChildStdout>,
+    stdout: Option<ChildStdout>,
     stderr: Option<std::process::ChildStderr>,
 }
 
@@ -311,7 +313,7 @@ mod tests {
             "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo out; echo err >&2; exit 7";
         let (mut process, mut pipes) = Process::start(&sh(), &script(work), true).await.unwrap();
         let (mut out, mut err) = (String::new(), String::new());
-        pipes.stdout.read_to_string(&mut out).await.unwrap();
+        std::io::Read::read_to_string(&mut pipes.stdout, &mut out).unwrap();
         pipes.stderr.read_to_string(&mut err).await.unwrap();
         let exit = process.wait().await;
         assert_eq!((out.as_str(), err.as_str()), ("out\n", "err\n"));

@@ -142,7 +142,8 @@ impl Drop for WorkDir {
 /// A directory whose owner has not taken its lock yet must not be taken for a dead one's.
 const SETTLE: Duration = Duration::from_secs(60);
 
-fn remove_dead(parent: &Utf8Path) {
+/// Removes the working directories below `parent` whose owner is gone.
+pub fn remove_dead(parent: &Utf8Path) {
     let Ok(entries) = parent.read_dir_utf8() else {
         return;
     };

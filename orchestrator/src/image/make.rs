@@ -21,7 +21,7 @@ use super::lock::{Hold, WorkDir, lock};
 use super::modules::{Kernel, take};
 use super::resolve::{Resolved, known, resolve};
 use super::source::{Component, Wanted};
-use super::{Dirs, Progress, components, cpio, fetch, overlay, sysroot};
+use super::{Dirs, Progress, components, cpio, fetch, gc, overlay, sysroot};
 use crate::model::ids::Key;
 use crate::model::port::Port;
 
@@ -152,6 +152,7 @@ fn make_resolved(
                 if dir.exists() {
                     std::fs::remove_dir_all(&dir).doing("remove the damaged", &dir)?;
                 }
+                let _store = lock(&gc::store_lock(&dirs.cache), Hold::Shared, watch)?;
                 let wanted: Vec<_> = resolved
                     .kernel
                     .iter()

@@ -17,6 +17,7 @@ pub mod cpio;
 pub mod error;
 pub mod exec;
 pub mod fetch;
+pub mod gc;
 pub mod lock;
 pub mod make;
 pub mod manifest;

@@ -64,8 +64,24 @@ pub fn place(cache: &Utf8Path, port: &Port) -> Utf8PathBuf {
         .join(format!("{}-{}.json", port.port, key.short()))
 }
 
-/// The lock, if there is one. Asks nobody.
+fn empty(port: &Port) -> Resolved {
+    Resolved {
+        format: FORMAT,
+        port: port.port.to_string(),
+        at: jiff::Timestamp::now(),
+        kernel: Vec::new(),
+        guest: Vec::new(),
+        sysroot: Vec::new(),
+    }
+}
+
+/// The lock, if there is one. Asks nobody. A port without packages has nothing to resolve.
 pub fn known(cache: &Utf8Path, port: &Port) -> Option<Resolved> {
+    let spec = &port.image;
+    let lists = [&spec.packages, &spec.sysroot_packages];
+    if spec.kernel_package.is_none() && lists.iter().all(|l| l.is_empty()) {
+        return Some(empty(port));
+    }
     let text = std::fs::read(place(cache, port)).ok()?;
     let resolved: Resolved = serde_json::from_slice(&text).ok()?;
     (resolved.format == FORMAT).then_some(resolved)
@@ -78,35 +94,26 @@ pub fn resolve(
     refresh: bool,
     watch: &Watch<'_>,
 ) -> Result<Resolved, ImageError> {
-    if !refresh && let Some(resolved) = known(cache, port) {
+    let is_empty = |resolved: &Resolved| {
+        resolved.kernel.is_empty() && resolved.guest.is_empty() && resolved.sysroot.is_empty()
+    };
+    if let Some(resolved) = known(cache, port).filter(|r| !refresh || is_empty(r)) {
         return Ok(resolved);
     }
     let spec = &port.image;
-    let mut resolved = Resolved {
-        format: FORMAT,
-        port: port.port.to_string(),
-        at: jiff::Timestamp::now(),
-        kernel: Vec::new(),
-        guest: Vec::new(),
-        sysroot: Vec::new(),
-    };
-    if spec.kernel_package.is_some()
-        || !spec.packages.is_empty()
-        || !spec.sysroot_packages.is_empty()
-    {
-        let apt = Apt::new(cache, &spec.suite, &spec.arch, false);
-        let session = apt.open(refresh, watch)?;
-        // Another process may have done it while this one waited for the session.
-        if !refresh && let Some(resolved) = known(cache, port) {
-            return Ok(resolved);
-        }
-        (watch.progress)("resolve packages", None);
-        if let Some(package) = &spec.kernel_package {
-            resolved.kernel = session.resolve_kernel(package, watch)?;
-        }
-        resolved.guest = session.resolve(&spec.packages, watch)?;
-        resolved.sysroot = session.resolve(&spec.sysroot_packages, watch)?;
+    let mut resolved = empty(port);
+    let apt = Apt::new(cache, &spec.suite, &spec.arch, false);
+    let session = apt.open(refresh, watch)?;
+    // Another process may have done it while this one waited for the session.
+    if !refresh && let Some(resolved) = known(cache, port) {
+        return Ok(resolved);
     }
+    (watch.progress)("resolve packages", None);
+    if let Some(package) = &spec.kernel_package {
+        resolved.kernel = session.resolve_kernel(package, watch)?;
+    }
+    resolved.guest = session.resolve(&spec.packages, watch)?;
+    resolved.sysroot = session.resolve(&spec.sysroot_packages, watch)?;
     let text = serde_json::to_vec_pretty(&resolved).map_err(|e| ImageError::Assemble {
         port: port.port.to_string(),
         message: e.to_string(),

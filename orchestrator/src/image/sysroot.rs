@@ -13,7 +13,7 @@ use super::exec::Watch;
 use super::lock::{Hold, Lock, WorkDir, lock};
 use super::source::{Wanted, merge_tree};
 use super::tree::Tree;
-use super::{Dirs, components, fetch, resolve, unpack};
+use super::{Dirs, components, fetch, gc, resolve, unpack};
 use crate::model::ids::Key;
 use crate::model::port::Port;
 
@@ -103,6 +103,7 @@ fn unpack_into(
     trees: &[Utf8PathBuf],
     watch: &Watch<'_>,
 ) -> Result<(), ImageError> {
+    let _store = lock(&gc::store_lock(&dirs.cache), Hold::Shared, watch)?;
     fetch::fetch(&dirs.cache, files, watch)?;
     (watch.progress)("unpack the sysroot", None);
     let mut tree = Tree::default();

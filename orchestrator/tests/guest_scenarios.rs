@@ -160,14 +160,54 @@ fn the_quickstart_finds_what_was_planted_and_nothing_else() {
 
     let char_unsigned = "arm64 armhf ppc64el riscv64 s390x";
     let planted = [
-        ("wire_test:sum16_known_answer", "trait_bound", "s390x sparc64", "endian=big"),
-        ("tool_test:sums", "trait_bound", "s390x sparc64", "endian=big"),
-        ("span_test:ns_of_a_day", "trait_bound", "armhf i386", "word=ILP32"),
-        ("text_test:hex_rejects_stray_digit", "trait_bound", char_unsigned, "char=unsigned"),
-        ("tool_test:unhex_rejects", "trait_bound", char_unsigned, "char=unsigned"),
-        ("record_test:double_after_u32", "trait_bound", "armhf sparc64", "unaligned_double=traps"),
-        ("flush_test:pressure_asks_the_kernel", "panic", "i386", "fp_eval=x87 excess"),
-        ("number_test:long_double_digits", "hang", "ppc64el", "long_double=double-double"),
+        (
+            "wire_test:sum16_known_answer",
+            "trait_bound",
+            "s390x sparc64",
+            "endian=big",
+        ),
+        (
+            "tool_test:sums",
+            "trait_bound",
+            "s390x sparc64",
+            "endian=big",
+        ),
+        (
+            "span_test:ns_of_a_day",
+            "trait_bound",
+            "armhf i386",
+            "word=ILP32",
+        ),
+        (
+            "text_test:hex_rejects_stray_digit",
+            "trait_bound",
+            char_unsigned,
+            "char=unsigned",
+        ),
+        (
+            "tool_test:unhex_rejects",
+            "trait_bound",
+            char_unsigned,
+            "char=unsigned",
+        ),
+        (
+            "record_test:double_after_u32",
+            "trait_bound",
+            "armhf sparc64",
+            "unaligned_double=traps",
+        ),
+        (
+            "flush_test:pressure_asks_the_kernel",
+            "panic",
+            "i386",
+            "fp_eval=x87 excess",
+        ),
+        (
+            "number_test:long_double_digits",
+            "hang",
+            "ppc64el",
+            "long_double=double-double",
+        ),
     ];
     for (case, kind, where_, why) in planted {
         let (got_kind, got_ports, splits) = found
@@ -189,9 +229,18 @@ fn the_quickstart_finds_what_was_planted_and_nothing_else() {
     assert_eq!(cells.len(), 27);
     for cell in cells {
         assert_eq!(cell["stage"], "complete", "{}", cell["id"]);
-        assert!(cell["guests"][0]["kernel"].as_str().unwrap().starts_with("Linux "));
+        assert!(
+            cell["guests"][0]["kernel"]
+                .as_str()
+                .unwrap()
+                .starts_with("Linux ")
+        );
         let attempts = cell["attempts"].as_array().unwrap();
-        assert!(attempts.iter().all(|a| a["outcome"] != "missed"), "{}", cell["id"]);
+        assert!(
+            attempts.iter().all(|a| a["outcome"] != "missed"),
+            "{}",
+            cell["id"]
+        );
         if cell["id"].as_str().unwrap().starts_with("portable") {
             assert_eq!(attempts.len(), 52 * 3, "{}", cell["id"]);
         }
@@ -216,7 +265,10 @@ fn a_warm_run_starts_no_guest() {
 /// Attempts in a report, without those of cells that the faults made repeat.
 fn attempts(report: &Value) -> usize {
     let cells = report["report"]["cells"].as_array().unwrap();
-    cells.iter().map(|c| c["attempts"].as_array().unwrap().len()).sum()
+    cells
+        .iter()
+        .map(|c| c["attempts"].as_array().unwrap().len())
+        .sum()
 }
 
 /// The deterministic part of a verdict: a flake may show or not.

@@ -10,6 +10,7 @@
 pub mod bus;
 pub mod cell;
 pub mod facts;
+mod finish;
 pub mod jobs;
 pub mod ledger;
 pub mod repro;

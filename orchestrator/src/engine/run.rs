@@ -12,25 +12,24 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::build::Built;
-use crate::model::{Attempt, CellId, CellResult, Event, JobKind, Key, Port, Side, StageResult};
+use crate::model::{Attempt, CellId, CellResult, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
 use crate::plan::matrix::Runner as RunnerWord;
 use crate::plan::{Plan, Schedule, Todo, Work};
-use crate::report::{self, RunReport};
+use crate::report::RunReport;
 use crate::store::cells;
 use crate::store::events::EventLog;
 use crate::store::runs::{RunDir, RunRecord};
 use crate::suite::Runner;
-use crate::verdict;
 
+use super::RunError;
 use super::bus::Bus;
 use super::cell::{self, CellJob};
 use super::facts::{Memory, Setup, run_base};
 use super::jobs::{self, BuildJob, ImageReady, JobFailed};
-use super::{RunError, sources};
 
 /// What a job made.
-enum Made {
+pub(super) enum Made {
     Image(Arc<ImageReady>),
     Built(Arc<Built>),
     Cell(Box<CellResult>),
@@ -54,17 +53,17 @@ pub struct Finished {
     pub host_trouble: bool,
 }
 
-struct Dispatch {
-    setup: Arc<Setup>,
-    record: RunRecord,
-    run: RunDir,
-    bus: Bus,
-    cancel: CancellationToken,
-    plan: Plan,
-    made: BTreeMap<usize, Made>,
-    results: BTreeMap<CellId, CellResult>,
-    earlier: BTreeMap<CellId, Vec<Attempt>>,
-    memory: Memory,
+pub(super) struct Dispatch {
+    pub(super) setup: Arc<Setup>,
+    pub(super) record: RunRecord,
+    pub(super) run: RunDir,
+    pub(super) bus: Bus,
+    pub(super) cancel: CancellationToken,
+    pub(super) plan: Plan,
+    pub(super) made: BTreeMap<usize, Made>,
+    pub(super) results: BTreeMap<CellId, CellResult>,
+    pub(super) earlier: BTreeMap<CellId, Vec<Attempt>>,
+    pub(super) memory: Memory,
 }
 
 /// Opens a run's log and makes the bus on it.
@@ -486,102 +485,6 @@ impl Dispatch {
             cached: false,
         });
         self.results.insert(result.id.clone(), result);
-    }
-
-    /// Verdict, report, goodbye.
-    fn finish(mut self, took: Duration) -> Result<Finished, RunError> {
-        let interrupted = self.cancel.is_cancelled();
-        let ids: Vec<CellId> = self.plan.cells().cloned().collect();
-        let mut cells = Vec::with_capacity(ids.len());
-        for id in ids {
-            cells.push(self.results.remove(&id).unwrap_or_else(|| CellResult {
-                key: Key(String::new()),
-                stage: StageResult::Interrupted,
-                detail: Some("the run ended before this cell began".to_owned()),
-                attempts: self.earlier.remove(&id).unwrap_or_default(),
-                guests: Vec::new(),
-                versions: BTreeMap::new(),
-                cached: false,
-                id,
-            }));
-        }
-        let ports = self
-            .setup
-            .resolved
-            .ports
-            .iter()
-            .map(|port| (port.port.clone(), port.traits.clone()))
-            .collect();
-        let variants = BTreeMap::new();
-        let verdict = verdict::judge(&verdict::VerdictInput {
-            ports: &ports,
-            variants: &variants,
-            cells: &cells,
-        });
-        let host_trouble =
-            cells.iter().any(|c| c.stage.is_host_fault()) || self.bus.failure().is_some();
-        let (candidate, baseline) = self.names();
-        let report = RunReport {
-            format: report::FORMAT,
-            run: self.record.id.clone(),
-            matrix: self.record.matrix.clone(),
-            candidate,
-            baseline,
-            started: self.record.started,
-            took,
-            interrupted,
-            ports,
-            variants,
-            cells,
-            verdict,
-        };
-        self.bus.emit(Event::RunFinished {
-            findings: report.verdict.findings.len() as u64,
-            interrupted,
-        });
-        self.bus.sync()?;
-        self.memory.save()?;
-        let text = report::json::write(&report).map_err(|e| RunError::Host(e.to_string()))?;
-        self.run.write_file("report.json", text.as_bytes())?;
-        self.bus.close();
-        if let Some(why) = self.bus.failure() {
-            return Err(RunError::Host(format!(
-                "the run's log could not be written: {why}; what was written before is kept in {}",
-                self.run.path.display()
-            )));
-        }
-        Ok(Finished {
-            report,
-            host_trouble,
-        })
-    }
-
-    /// How a reader wants the two sides named.
-    fn names(&self) -> (report::Source, Option<report::Source>) {
-        let mut names = Vec::new();
-        let mut ids = Vec::new();
-        let mut patches = Vec::new();
-        let mut has_baseline = false;
-        for suite in &self.setup.resolved.suites {
-            names.push(suite.project.name.clone());
-            let tree = sources::known_hash(&suite.project.source, &self.setup.dirs.cache);
-            if let Ok(Some(key)) = tree {
-                ids.push(key.short().to_owned());
-            }
-            has_baseline |= suite.sides().contains(&Side::Baseline);
-            if let Some(series) = suite.patches(Side::Candidate)
-                && let Ok(list) = crate::host::files::series_patches(series)
-            {
-                let file_names = list.iter().filter_map(|p| p.file_name().map(str::to_owned));
-                patches.extend(file_names);
-            }
-        }
-        let source = |patches: Vec<String>| report::Source {
-            name: names.join(", "),
-            id: ids.join(" "),
-            patches,
-        };
-        (source(patches), has_baseline.then(|| source(Vec::new())))
     }
 }
 

@@ -1,0 +1,113 @@
+//! The end of a run: verdict, report, and what the next plan wants to remember.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::host::files;
+use crate::model::{CellId, CellResult, Event, Key, Side, StageResult};
+use crate::report::{self, RunReport};
+use crate::verdict;
+
+use super::run::{Dispatch, Finished};
+use super::{RunError, sources};
+
+impl Dispatch {
+    /// Verdict, report, goodbye.
+    pub(super) fn finish(mut self, took: Duration) -> Result<Finished, RunError> {
+        let interrupted = self.cancel.is_cancelled();
+        let ids: Vec<CellId> = self.plan.cells().cloned().collect();
+        let mut cells = Vec::with_capacity(ids.len());
+        for id in ids {
+            cells.push(self.results.remove(&id).unwrap_or_else(|| CellResult {
+                key: Key(String::new()),
+                stage: StageResult::Interrupted,
+                detail: Some("the run ended before this cell began".to_owned()),
+                attempts: self.earlier.remove(&id).unwrap_or_default(),
+                guests: Vec::new(),
+                versions: BTreeMap::new(),
+                cached: false,
+                id,
+            }));
+        }
+        let ports = self
+            .setup
+            .resolved
+            .ports
+            .iter()
+            .map(|port| (port.port.clone(), port.traits.clone()))
+            .collect();
+        let variants = BTreeMap::new();
+        let verdict = verdict::judge(&verdict::VerdictInput {
+            ports: &ports,
+            variants: &variants,
+            cells: &cells,
+        });
+        let host_trouble =
+            cells.iter().any(|c| c.stage.is_host_fault()) || self.bus.failure().is_some();
+        let (candidate, baseline) = self.names();
+        let report = RunReport {
+            format: report::FORMAT,
+            run: self.record.id.clone(),
+            matrix: self.record.matrix.clone(),
+            candidate,
+            baseline,
+            started: self.record.started,
+            took,
+            interrupted,
+            ports,
+            variants,
+            cells,
+            verdict,
+        };
+        self.bus.emit(Event::RunFinished {
+            findings: report.verdict.findings.len() as u64,
+            interrupted,
+        });
+        self.bus.sync()?;
+        self.memory.save()?;
+        let text = report::json::write(&report).map_err(|e| RunError::Host(e.to_string()))?;
+        self.run.write_file("report.json", text.as_bytes())?;
+        self.bus.close();
+        if let Some(why) = self.bus.failure() {
+            return Err(RunError::Host(format!(
+                "the run's log could not be written: {why}; what was written before is kept in {}",
+                self.run.path.display()
+            )));
+        }
+        Ok(Finished {
+            report,
+            host_trouble,
+        })
+    }
+
+    /// How a reader wants the two sides named.
+    fn names(&self) -> (report::Source, Option<report::Source>) {
+        let mut names = Vec::new();
+        let (mut bases, mut patched) = (Vec::new(), Vec::new());
+        let mut patches = Vec::new();
+        let mut has_baseline = false;
+        for suite in &self.setup.resolved.suites {
+            names.push(suite.project.name.clone());
+            has_baseline |= suite.sides().contains(&Side::Baseline);
+            let tree = sources::known_hash(&suite.project.source, &self.setup.dirs.cache);
+            let Ok(Some(tree)) = tree else { continue };
+            bases.push(tree.short().to_owned());
+            let series = suite.patches(Side::Candidate);
+            let Some(hash) = series.and_then(|s| files::series_hash(s).ok()) else {
+                patched.push(tree.short().to_owned());
+                continue;
+            };
+            patched.push(format!("{}+{}", tree.short(), hash.short()));
+            let list = series.and_then(|s| files::series_patches(s).ok());
+            let file_names = list.iter().flatten().filter_map(|p| p.file_name());
+            patches.extend(file_names.map(str::to_owned));
+        }
+        let source = |ids: Vec<String>, patches| report::Source {
+            name: names.join(", "),
+            id: ids.join(" "),
+            patches,
+        };
+        let baseline = has_baseline.then(|| source(bases, Vec::new()));
+        (source(patched, patches), baseline)
+    }
+}

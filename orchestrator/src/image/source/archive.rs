@@ -61,12 +61,16 @@ pub fn ask(
     origin: &Origin,
     watch: &Watch<'_>,
 ) -> Result<Vec<ArchiveFile>, SourceError> {
-    Ok(match origin {
+    let names = origin.packages();
+    let mut files = match origin {
         Origin::SourcePackage { package } => session.resolve_source(package, watch)?,
         Origin::TarballPackage { .. } | Origin::Packages { .. } => {
-            session.resolve_alone(&origin.packages(), watch)?
+            session.resolve_alone(&names, watch)?
         }
-    })
+    };
+    // In the recipe's order: the first package's version is the component's.
+    files.sort_by_key(|f| names.iter().position(|n| *n == f.package));
+    Ok(files)
 }
 
 /// The version of a source: that of its `.dsc` file, or of its first binary package.

@@ -34,6 +34,9 @@ pub fn key(
         parts.push(name.clone().into_bytes());
         parts.push(content.clone());
     }
+    // The order in which the archive names files means nothing.
+    let mut sources: Vec<&ArchiveFile> = sources.iter().collect();
+    sources.sort();
     for file in sources {
         parts.push(format!("{} {}", file.file, file.sha256).into_bytes());
     }

@@ -322,3 +322,24 @@ fn a_kernel_without_its_facts_is_refused() {
         @"port sparc64: component one needs 'toolchain.kernel_image' in the port's manifest"
     );
 }
+
+#[test]
+fn a_sources_version_is_read_from_its_files() {
+    let file = |package: &str, version: &str, file: &str| ArchiveFile {
+        package: package.into(),
+        version: version.into(),
+        file: file.into(),
+        uri: String::new(),
+        size_bytes: 0,
+        sha256: String::new(),
+    };
+    let binary = [file("libc6", "2.36-8", "libc6_2.36-8_all.deb")];
+    assert_eq!(archive::version_of(&binary), "2.36-8");
+    let source = [
+        file("a", "", "atf_0.21-6.debian.tar.xz"),
+        file("b", "", "atf_0.21-6.dsc"),
+        file("c", "", "atf_0.21.orig.tar.gz"),
+    ];
+    assert_eq!(archive::version_of(&source), "0.21-6");
+    assert_eq!(archive::version_of(&[]), "");
+}

@@ -142,7 +142,8 @@ impl Decoder {
             let at = from + at;
             from = at + 1;
             let line_feed_before = at > 0 && self.held[at - 1] == b'\n';
-            if !line_feed_before && !(at == 0 && self.at_line_start) {
+            let at_line_start = line_feed_before || (at == 0 && self.at_line_start);
+            if !at_line_start {
                 continue;
             }
             let tail = &self.held[at..];

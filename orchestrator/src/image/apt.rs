@@ -95,7 +95,10 @@ impl<'a> Apt<'a> {
             let _ = std::fs::remove_file(&stamp);
             let ran = session.apt_get(&["-q", "update"], watch)?;
             if !ran.ok {
-                return Err(self.error("read the package index", &ran));
+                let error = self.error("read the package index", &ran);
+                if !(is_half_synced(&error.to_string()) && session.update_by_alias(watch)?) {
+                    return Err(error);
+                }
             }
             write_whole(&stamp, b"")?;
         }
@@ -124,14 +127,20 @@ impl<'a> Apt<'a> {
         )?;
         let conf = conf(&self.dir, self.arch, &inherited.out);
         write_whole(&self.dir.join("apt.conf"), conf.as_bytes())?;
+        self.write_sources(self.suite)
+    }
+
+    /// Writes the list of sources with the suite under this name. True where it differs from last
+    /// time.
+    fn write_sources(&self, suite: &str) -> Result<bool, ImageError> {
         let mut sources = format!(
-            "deb [arch={} signed-by={KEYRING}] {} {} main\n",
-            self.arch, self.mirror, self.suite
+            "deb [arch={} signed-by={KEYRING}] {} {suite} main\n",
+            self.arch, self.mirror
         );
         if self.with_source {
             sources += &format!(
-                "deb-src [signed-by={KEYRING}] {} {} main\n",
-                self.mirror, self.suite
+                "deb-src [signed-by={KEYRING}] {} {suite} main\n",
+                self.mirror
             );
         }
         let list = self.dir.join("sources.list");
@@ -217,7 +226,63 @@ impl Drop for Session<'_> {
     }
 }
 
+/// The mirror, or a cache in front of it, has a new list of indexes with old indexes.
+fn is_half_synced(message: &str) -> bool {
+    message.contains("unexpected size") || message.contains("Hash Sum mismatch")
+}
+
+/// The value of a field in a Release file.
+fn release_field<'a>(release: &'a str, field: &str) -> Option<&'a str> {
+    release
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(": "))
+        .map(str::trim)
+}
+
 impl Session<'_> {
+    /// Reads the index under the suite's other name (`stable` for a code name). The two are the
+    /// same directory at the archive, but not in a cache on the way. What comes is checked like
+    /// everything else: apt verifies the signature, and the code name must be the one asked for.
+    /// False where there is no other name, or it is no better.
+    fn update_by_alias(&self, watch: &Watch<'_>) -> Result<bool, ImageError> {
+        let apt = self.apt;
+        let seen = apt.dir.join("release.seen");
+        let url = format!("{}/dists/{}/InRelease", apt.mirror, apt.suite);
+        let mut fetch = self.command("/usr/lib/apt/apt-helper");
+        fetch.args(["download-file", &url, seen.as_str()]);
+        let fetched = run(&mut fetch, "apt", watch, &mut |_| {})?.ok;
+        let release = std::fs::read_to_string(&seen).unwrap_or_default();
+        let _ = std::fs::remove_file(&seen);
+        let alias = release_field(&release, "Suite")
+            .filter(|alias| *alias != apt.suite)
+            // It comes unverified and becomes a word of a file: a plain name or nothing.
+            .filter(|alias| {
+                alias
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            });
+        let (true, Some(alias)) = (fetched, alias) else {
+            return Ok(false);
+        };
+        (watch.progress)(
+            "the mirror is half synchronised: try the suite's other name",
+            None,
+        );
+        apt.write_sources(alias)?;
+        if !self.apt_get(&["-q", "update"], watch)?.ok {
+            return Ok(false);
+        }
+        let lists = apt.dir.join("lists");
+        let is_release = |name: &str| name.ends_with("_InRelease");
+        let verified = std::fs::read_dir(&lists)
+            .doing("read", &lists)?
+            .flatten()
+            .filter(|e| e.file_name().to_str().is_some_and(is_release))
+            .filter_map(|e| std::fs::read_to_string(e.path()).ok())
+            .any(|text| release_field(&text, "Codename") == Some(apt.suite));
+        Ok(verified)
+    }
+
     fn command(&self, tool: &str) -> Command {
         let mut command = Command::new(tool);
         command.env("APT_CONFIG", self.apt.dir.join("apt.conf"));
@@ -403,6 +468,19 @@ fn parse_uri(line: &str) -> Option<ArchiveFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_half_synchronised_mirror_is_recognised_and_the_other_name_found() {
+        let complaint = "E: Failed to fetch http://m/Packages.xz  File has unexpected size \
+            (9385284 != 9387120). Mirror sync in progress?";
+        assert!(is_half_synced(complaint));
+        assert!(!is_half_synced("E: Could not resolve 'deb.example'"));
+        let release =
+            "-----BEGIN PGP SIGNED MESSAGE-----\nOrigin: Debian\nSuite: stable\nCodename: trixie\n";
+        assert_eq!(release_field(release, "Suite"), Some("stable"));
+        assert_eq!(release_field(release, "Codename"), Some("trixie"));
+        assert_eq!(release_field(release, "Version"), None);
+    }
     use proptest::prelude::*;
 
     const HASH: &str = "65e29a4dea3ca365e9ee73a6b4fa2a42c8cbbd3b13753250e68b4835876fe316";

@@ -23,6 +23,10 @@ const PURE: [&str; 7] = [
 /// The only file of `suite/` that reads anything, and the one that names its causes.
 const SUITE_IO: [&str; 2] = ["suite/kyua_db.rs", "suite/error.rs"];
 
+/// Words that are a port's name and mean something else: here, the architecture whose index lists
+/// the archive's sources (any one's does).
+const NOT_A_PORT: [(&str, &str); 1] = [("image/source/archive.rs", "amd64")];
+
 /// A file above this has more than one purpose.
 const MAX_LINES: usize = 600;
 
@@ -397,6 +401,9 @@ fn no_code_asks_for_a_port_by_name() {
     let mut wrong = Vec::new();
     for source in sources() {
         for text in source.texts.iter().filter(|t| ports.contains(*t)) {
+            if NOT_A_PORT.contains(&(&source.name, text)) {
+                continue;
+            }
             wrong.push(format!("{}: \"{text}\"", source.name));
         }
     }

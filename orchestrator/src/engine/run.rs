@@ -155,6 +155,7 @@ impl Dispatch {
             self.skipped(skip.job, StageResult::HostFailed, &skip.reason);
         }
         let mut tasks: JoinSet<Ended> = JoinSet::new();
+        let mut faults: BTreeMap<usize, u32> = BTreeMap::new();
         loop {
             if self.cancel.is_cancelled() {
                 schedule.stop();
@@ -172,6 +173,18 @@ impl Dispatch {
             match ended {
                 Some(Ok(ended)) => {
                     let (ix, failure) = self.ended(ended);
+                    if let Some((stage, _)) = &failure
+                        && stage.is_host_fault()
+                        && !self.cancel.is_cancelled()
+                    {
+                        let so_far = faults.entry(ix).or_default();
+                        *so_far += 1;
+                        if *so_far <= self.setup.resolved.retries.host_fault {
+                            self.notice(format!("{}: trying again", self.plan.jobs[ix].name));
+                            schedule.again(ix);
+                            continue;
+                        }
+                    }
                     for skip in schedule.finished(ix, failure.is_none()) {
                         let (stage, why) = failure
                             .clone()

@@ -130,6 +130,16 @@ pub struct Crash {
     pub excerpt: Vec<String>,
 }
 
+impl Crash {
+    /// The excerpt from the line that gave the title on; all of it where that line is not in it.
+    /// What comes before is context, and a reader with room for a few lines wants the crash.
+    pub fn telling(&self) -> &[String] {
+        let head: String = self.title.chars().take(20).collect();
+        let from = self.excerpt.iter().position(|line| line.contains(&head));
+        &self.excerpt[from.unwrap_or(0)..]
+    }
+}
+
 /// How one guest's life ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "how")]
@@ -203,4 +213,28 @@ pub struct CellResult {
     /// True where the result came from the cache.
     #[serde(default)]
     pub cached: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_begins_with_the_title() {
+        let mut crash = Crash {
+            kind: CrashKind::Panic,
+            title: "Kernel panic - not syncing: sysrq".into(),
+            blamed: None,
+            excerpt: [
+                "login:",
+                "[1.0] Kernel panic - not syncing: sysrq",
+                "CPU: 0",
+            ]
+            .map(str::to_owned)
+            .into(),
+        };
+        assert_eq!(crash.telling().len(), 2);
+        crash.title = "panic: other".into();
+        assert_eq!(crash.telling().len(), 3);
+    }
 }

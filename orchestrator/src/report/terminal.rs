@@ -369,7 +369,7 @@ fn findings(report: &RunReport, style: &Style, out: &mut String) {
         for line in finding
             .crash
             .iter()
-            .flat_map(|c| c.excerpt.iter())
+            .flat_map(|c| c.telling())
             .take(EXCERPT_LINES)
         {
             let bar = style.own("    │ ");

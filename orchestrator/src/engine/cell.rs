@@ -213,6 +213,11 @@ impl CellRun<'_> {
             console,
             command: Vec::new(),
         };
+        self.bus.emit(Event::JobProgress {
+            job: format!("cell {}", self.job.id),
+            doing: format!("guest {number} boots"),
+            done: None,
+        });
         let booted = tokio::select! {
             biased;
             () = cancel.cancelled() => {

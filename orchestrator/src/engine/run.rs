@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::build::Built;
+use crate::build::{self, Built};
 use crate::model::{Attempt, CellId, CellResult, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
 use crate::plan::matrix::Runner as RunnerWord;
@@ -253,6 +253,22 @@ impl Dispatch {
                         stage: StageResult::Complete,
                         detail: String::new(),
                     }),
+                    key,
+                }
+            });
+            return;
+        }
+        // A cached build waits for no image, so it must not ask for one either.
+        if let (true, JobKind::Build, Some(key)) = (cached, kind, key.as_ref())
+            && let Some(built) = build::cached(&self.setup.dirs.cache, key)
+        {
+            let key = Some(key.clone());
+            tasks.spawn(async move {
+                Ended {
+                    ix,
+                    took: Duration::ZERO,
+                    cached: true,
+                    made: Ok(Made::Built(Arc::new(built))),
                     key,
                 }
             });

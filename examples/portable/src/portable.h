@@ -68,7 +68,7 @@ int64_t pt_round_half_even(double);
 void pt_double_format(char *, size_t, double);		/* shortest that reads back */
 
 /* hints.c: small numbers by name that outlive the process.  Any of them may be lost. */
-#define PT_HINT_NAME_MAX 47
+#define PT_HINT_NAME_MAX 111
 #define PT_HINT_CLASS 0xffffUL				/* the caller's own */
 #define PT_HINT_FORMAT 0xf0000UL			/* now 0 */
 #define PT_HINT_KEEP 0x100000UL				/* stays when the rest is swept */

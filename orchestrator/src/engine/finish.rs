@@ -63,21 +63,28 @@ impl Dispatch {
             findings: report.verdict.findings.len() as u64,
             interrupted,
         });
-        self.bus.sync()?;
-        self.memory.save()?;
-        let text = report::json::write(&report).map_err(|e| RunError::Host(e.to_string()))?;
-        self.run.write_file("report.json", text.as_bytes())?;
+        let kept = self.keep_report(&report);
         self.bus.close();
+        // A log that could not be written is the cause; what else failed then is its company.
         if let Some(why) = self.bus.failure() {
             return Err(RunError::Host(format!(
-                "the run's log could not be written: {why}; what was written before is kept in {}",
+                "the run's log could not be written: {why}; what was written before is kept in {}, \
+                 and 'fallout resume' goes on from there",
                 self.run.path.display()
             )));
         }
+        kept?;
         Ok(Finished {
             report,
             host_trouble,
         })
+    }
+
+    fn keep_report(&self, report: &RunReport) -> Result<(), RunError> {
+        self.bus.sync()?;
+        let text = report::json::write(report).map_err(|e| RunError::Host(e.to_string()))?;
+        self.run.write_file("report.json", text.as_bytes())?;
+        self.memory.save()
     }
 
     /// How a reader wants the two sides named.

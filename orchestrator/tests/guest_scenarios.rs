@@ -271,10 +271,11 @@ fn attempts(report: &Value) -> usize {
         .sum()
 }
 
-/// The deterministic part of a verdict: a flake may show or not.
+/// The deterministic part of a verdict. The planted flake may show or not, and with few attempts
+/// it can look like anything.
 fn sure(report: &Value) -> Found {
     let mut found = findings(report);
-    found.retain(|_, (kind, _, _)| kind != "flake");
+    found.retain(|case, _| !case.ends_with("upkeep_test:sweep"));
     found
 }
 

@@ -3,13 +3,11 @@
 use camino::Utf8PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::build::{self, BuildRequest, Built, Tree};
 use crate::image::{self, Image, Sysroot};
 use crate::model::{Event, Key, Port, PortName, Side, StageResult};
 
-use super::RunError;
 use super::bus::Bus;
 use super::facts::Setup;
 use super::sources;
@@ -173,12 +171,3 @@ fn internal(detail: String) -> JobFailed {
         detail,
     }
 }
-
-impl From<RunError> for JobFailed {
-    fn from(error: RunError) -> Self {
-        internal(error.to_string())
-    }
-}
-
-/// A job's name and how long it took, for the next plan's estimates.
-pub type Took = (String, Duration);

@@ -33,6 +33,8 @@ pub(super) enum Made {
     Image(Arc<ImageReady>),
     Built(Arc<Built>),
     Cell(Box<CellResult>),
+    /// It is in the cache, and nothing that runs needs it.
+    Unneeded,
 }
 
 /// How a job ended.
@@ -215,20 +217,22 @@ impl Dispatch {
         let name = job.name.clone();
         let kind = job.kind();
         self.bus.emit(Event::JobStarted { job: name.clone() });
+        // What is there already is handed on without work.
+        let mut take_over = |made: Made, key: Option<Key>| {
+            tasks.spawn(std::future::ready(Ended {
+                ix,
+                took: Duration::ZERO,
+                cached: true,
+                made: Ok(made),
+                key,
+            }));
+        };
         if let Work::Cell(id) = &job.work
             && let Some(result) = self.results.remove(id)
         {
             // Finished by an earlier process of this run.
             let key = Some(result.key.clone());
-            tasks.spawn(async move {
-                Ended {
-                    ix,
-                    took: Duration::ZERO,
-                    cached: true,
-                    made: Ok(Made::Cell(Box::new(result))),
-                    key,
-                }
-            });
+            take_over(Made::Cell(Box::new(result)), key);
             return;
         }
         let known = self.known(ix);
@@ -244,18 +248,7 @@ impl Dispatch {
         let began = Instant::now();
         if cached && !wanted_behind && kind != JobKind::Cell {
             // Nobody needs what it made, only that it is there.
-            tasks.spawn(async move {
-                Ended {
-                    ix,
-                    took: Duration::ZERO,
-                    cached: true,
-                    made: Err(JobFailed {
-                        stage: StageResult::Complete,
-                        detail: String::new(),
-                    }),
-                    key,
-                }
-            });
+            take_over(Made::Unneeded, key);
             return;
         }
         // A cached build waits for no image, so it must not ask for one either.
@@ -263,15 +256,7 @@ impl Dispatch {
             && let Some(built) = build::cached(&self.setup.dirs.cache, key)
         {
             let key = Some(key.clone());
-            tasks.spawn(async move {
-                Ended {
-                    ix,
-                    took: Duration::ZERO,
-                    cached: true,
-                    made: Ok(Made::Built(Arc::new(built))),
-                    key,
-                }
-            });
+            take_over(Made::Built(Arc::new(built)), key);
             return;
         }
         let work = self.plan.jobs[ix].work.clone();
@@ -343,15 +328,7 @@ impl Dispatch {
                     }
                     result.id = id;
                     result.cached = true;
-                    tasks.spawn(async move {
-                        Ended {
-                            ix,
-                            took: Duration::ZERO,
-                            cached: true,
-                            made: Ok(Made::Cell(Box::new(result))),
-                            key,
-                        }
-                    });
+                    take_over(Made::Cell(Box::new(result)), key);
                     return;
                 }
                 let prepared = self.cell_job(&id, key.as_ref(), &needs);
@@ -386,7 +363,7 @@ impl Dispatch {
                     },
                 )),
                 Some(Made::Built(built)) => known.push((INPUT_BUILD, built.output.clone())),
-                Some(Made::Cell(_)) | None => {}
+                Some(Made::Cell(_) | Made::Unneeded) | None => {}
             }
         }
         known
@@ -450,7 +427,7 @@ impl Dispatch {
             job: name.clone(),
             cached: ended.cached,
             result,
-            detail: detail.clone().filter(|d| !d.is_empty()),
+            detail,
             took: ended.took,
         });
         if result == StageResult::Complete && !ended.cached {
@@ -468,7 +445,6 @@ impl Dispatch {
                 self.made.insert(ended.ix, made);
                 (ended.ix, None)
             }
-            Err(_) if result == StageResult::Complete => (ended.ix, None),
             Err(failed) => (ended.ix, Some((failed.stage, failed.detail))),
         }
     }

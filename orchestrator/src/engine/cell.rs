@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Results stream out of the guest and are entered in the ledger (and the run's log) as they come:
-//! what a dying guest has said is never lost. Whose fault an end was is decided here and nowhere
-//! else; it does not confirm a suspect, shuffle cases or cut a suite over several guests.
+//! what a dying guest has said is never lost. Whose fault the end of a guest that was up was is
+//! decided here (of one that did not come up: in [`super::guests`]) and nowhere else; it does not
+//! confirm a suspect, shuffle cases or cut a suite over several guests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +19,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::crash::Recogniser;
-use crate::guest::{Guest, GuestError, GuestSpec, Limits as GuestLimits};
 use crate::model::{
     Attempt, CellId, CellResult, Event, GuestEnd, GuestRecord, Key, Outcome, Port, StageResult,
 };
@@ -27,13 +26,9 @@ use crate::plan::matrix::{Limits, Retries};
 use crate::suite::{Invocation, Runner};
 
 use super::bus::Bus;
+use super::guests::{self, NoGuest, Obtained};
 use super::ledger::Ledger;
 use super::session::{Session, Stop};
-
-/// A busy host boots a guest more slowly than the idle one that the manifest speaks of.
-const BUSY_HOST: u32 = 4;
-/// Silence that the transport alone may cause (tar in, results out).
-const TRANSPORT_IDLE: Duration = Duration::from_secs(60);
 
 /// Everything that a cell needs.
 #[derive(Debug, Clone)]
@@ -84,6 +79,16 @@ enum Fate {
     NoBoot(StageResult, String),
     /// No further guest would do better.
     Final(StageResult, String),
+}
+
+impl From<NoGuest> for Fate {
+    fn from(why: NoGuest) -> Self {
+        match why {
+            NoGuest::Boot(stage, why) => Self::NoBoot(stage, why),
+            NoGuest::Host(stage, why) => Self::HostFault(stage, why),
+            NoGuest::Never(stage, why) => Self::Final(stage, why),
+        }
+    }
 }
 
 struct CellRun<'a> {
@@ -188,66 +193,18 @@ impl CellRun<'_> {
     /// One guest from boot to end.
     async fn guest(&mut self, cancel: &CancellationToken) -> Fate {
         let number = self.ledger.next_guest();
-        let console = format!("guest-{number}.console");
-        let spec = GuestSpec {
-            port: self.job.port.clone(),
-            kernel: self.job.kernel.clone(),
-            initrd: self.job.initrd.clone(),
-            label: format!("{} {}", self.job.run, self.job.id),
-            run_base: self.job.run_base.clone(),
-            console_file: self.job.dir.join(&console),
-            console_cap_bytes: self.job.limits.console_bytes,
-        };
-        let limits = GuestLimits {
-            boot: self.job.port.emulator.boot_timeout * BUSY_HOST,
-            idle: TRANSPORT_IDLE,
-        };
-        let mut record = GuestRecord {
-            number,
-            kernel: String::new(),
-            boot: Duration::ZERO,
-            wall: Duration::ZERO,
-            cpu: Duration::ZERO,
-            end: GuestEnd::Done,
-            crash: None,
-            console,
-            command: Vec::new(),
-        };
-        self.bus.emit(Event::JobProgress {
-            job: format!("cell {}", self.job.id),
-            doing: format!("guest {number} boots"),
-            done: None,
-        });
-        let booted = tokio::select! {
-            biased;
-            () = cancel.cancelled() => {
-                record.end = GuestEnd::Interrupted;
+        let (mut guest, mut record) = match guests::obtain(self.job, number, self.bus, cancel).await
+        {
+            Obtained::Up(guest, record) => (*guest, record),
+            Obtained::Cancelled(record) => {
                 self.guests.push(record);
                 return Fate::GoOn;
             }
-            booted = Guest::boot(&spec, limits, Box::new(Recogniser::new())) => booted,
-        };
-        let mut guest = match booted {
-            Ok(guest) => guest,
-            Err(error) => {
-                let fate = self.no_boot(&error, &mut record);
+            Obtained::Not(why, record) => {
                 self.guests.push(record);
-                return fate;
+                return why.into();
             }
         };
-        self.bus.emit(Event::GuestStarted {
-            cell: self.job.id.clone(),
-            guest: number,
-            pid: guest.pid(),
-        });
-        self.bus.emit(Event::GuestReady {
-            cell: self.job.id.clone(),
-            guest: number,
-            kernel: guest.kernel().to_owned(),
-            boot: guest.boot_time(),
-        });
-        record.kernel = guest.kernel().to_owned();
-        record.command = guest.command().to_vec();
 
         let stop = tokio::select! {
             biased;
@@ -274,34 +231,6 @@ impl CellRun<'_> {
         let fate = self.fate(stop, &mut record);
         self.guests.push(record);
         fate
-    }
-
-    /// Whose fault a failed boot is.
-    fn no_boot(&self, error: &GuestError, record: &mut GuestRecord) -> Fate {
-        let stage = error.boot_result();
-        let why = match error {
-            GuestError::BootTimedOut { last_screen, .. } => {
-                format!("{error}; the last screen:\n{}", last_screen.join("\n"))
-            }
-            other => other.to_string(),
-        };
-        record.crash = error.crash();
-        record.end = match stage {
-            StageResult::BootFailed => GuestEnd::BootFailed {
-                detail: why.clone(),
-            },
-            _ => GuestEnd::EmulatorExited {
-                detail: why.clone(),
-            },
-        };
-        match error {
-            // Trying again cannot help where the program or the family is not there.
-            GuestError::EmulatorMissing { .. }
-            | GuestError::EmulatorRefused { .. }
-            | GuestError::UnknownFamily { .. } => Fate::Final(stage, why),
-            _ if stage == StageResult::BootFailed => Fate::NoBoot(stage, why),
-            _ => Fate::HostFault(stage, why),
-        }
     }
 
     /// Turns the end of a session into what the cell does next.

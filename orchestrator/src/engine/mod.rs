@@ -11,6 +11,7 @@ pub mod bus;
 pub mod cell;
 pub mod facts;
 mod finish;
+mod guests;
 pub mod jobs;
 pub mod ledger;
 pub mod repro;

@@ -44,6 +44,8 @@ fn cells(every: u32) -> Vec<CellResult> {
                         format!("case_{:02}", c % 20),
                     ),
                     pass: 1,
+                    purpose: Default::default(),
+                    doubtful: None,
                     guest: 1,
                     outcome: if fails {
                         Outcome::Failed

@@ -102,6 +102,20 @@ impl Narrator {
                         .unwrap_or_default()
                 ))
             }
+            Event::GuestDoubted {
+                cell,
+                guest,
+                why,
+                attempts,
+            } => {
+                let state = self.cells.entry(cell.clone()).or_default();
+                state.done = state.done.saturating_sub(attempts.len() as u64);
+                Some(format!(
+                    "{cell}: guest {guest} is damaged ({}): {} attempts do not count and are made again",
+                    short(why, 200),
+                    attempts.len()
+                ))
+            }
             Event::CellFinished {
                 cell,
                 stage,
@@ -134,6 +148,7 @@ impl Narrator {
             | Event::JobStarted { .. }
             | Event::JobProgress { .. }
             | Event::GuestStarted { .. }
+            | Event::GuestEnded { .. }
             | Event::CaseStarted { .. } => None,
         }
     }
@@ -291,6 +306,8 @@ mod tests {
             attempt: Attempt {
                 case: CaseId::new("codec/t_pack", case),
                 pass: 1,
+                purpose: Default::default(),
+                doubtful: None,
                 guest: 1,
                 outcome,
                 reason: (!reason.is_empty()).then(|| reason.to_owned()),

@@ -61,6 +61,7 @@ pub(super) async fn obtain(
         cpu: Duration::ZERO,
         end: GuestEnd::Done,
         crash: None,
+        damage: None,
         console,
         command: Vec::new(),
     };

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::model::{Attempt, CaseId, Outcome};
+use crate::model::{Attempt, CaseId, Outcome, Purpose};
 
 /// How often a runner may end without a word about a case before the case is missed.
 const CHANCES: u32 = 2;
@@ -110,6 +110,8 @@ impl Ledger {
         let attempt = Attempt {
             case: case.clone(),
             pass,
+            purpose: Purpose::Pass,
+            doubtful: None,
             guest: self.guest,
             outcome,
             reason,

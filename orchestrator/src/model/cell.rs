@@ -162,6 +162,16 @@ pub enum GuestEnd {
     Interrupted,
 }
 
+/// A guest that lives and is not what it was: a full disk, a changed clock, a dead daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// What is wrong with it, for people. Bounded.
+    pub what: String,
+    /// The case after which it was so, where only one could have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub culprit: Option<CaseId>,
+}
+
 /// One guest of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GuestRecord {
@@ -184,6 +194,9 @@ pub struct GuestRecord {
     /// The crash, if it ended by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crash: Option<Crash>,
+    /// What was found wrong with it while it lived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
     /// The console's file, relative to the cell's directory.
     pub console: String,
     /// The emulator's command line, word by word.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{CellId, Crash};
+use super::cell::{CellId, Crash, GuestRecord};
 use super::ids::{CaseId, Key, PortName, RunId};
-use super::outcome::{Attempt, StageResult};
+use super::outcome::{Attempt, Purpose, StageResult};
 
 /// The kinds of job in a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -91,6 +91,24 @@ pub enum Event {
         kernel: String,
         /// From the emulator's start.
         boot: Duration,
+    },
+    /// A guest's life is over.
+    GuestEnded {
+        /// The cell.
+        cell: CellId,
+        /// Everything about it.
+        guest: GuestRecord,
+    },
+    /// A guest was found damaged: what ran in it after that does not count.
+    GuestDoubted {
+        /// The cell.
+        cell: CellId,
+        /// Which guest.
+        guest: u32,
+        /// What was found, for people.
+        why: String,
+        /// The attempts that do not count, by purpose, pass and case.
+        attempts: Vec<(Purpose, u32, CaseId)>,
     },
     /// The suite's cases are known.
     SuiteListed {

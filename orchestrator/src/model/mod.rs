@@ -14,11 +14,11 @@ pub mod project;
 pub mod units;
 pub mod watch;
 
-pub use cell::{CellId, CellResult, Crash, CrashKind, GuestEnd, GuestRecord, Side};
+pub use cell::{CellId, CellResult, Crash, CrashKind, Damage, GuestEnd, GuestRecord, Side};
 pub use event::{Event, JobKind, Stamped};
 pub use finding::{Finding, FindingKind, News, PortTally, TraitSplit, Verdict};
 pub use ids::{CaseId, Key, PortName, RunId};
-pub use outcome::{Attempt, Outcome, StageResult};
+pub use outcome::{Attempt, Outcome, Purpose, StageResult};
 pub use port::{Port, Traits};
 pub use problem::Problem;
 pub use project::Project;

@@ -105,15 +105,61 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Why a case was executed.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// It belongs to a pass over the suite.
+    #[default]
+    Pass,
+    /// It had failed and was executed again in a fresh guest.
+    Repeat,
+    /// It was suspected of its guest's death and was executed alone in a fresh guest.
+    Confirm,
+    /// Somebody asked for exactly this: a search, a measurement. Not part of a cell's result.
+    Probe,
+}
+
+impl Purpose {
+    /// The word used in files and to users.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Repeat => "repeat",
+            Self::Confirm => "confirm",
+            Self::Probe => "probe",
+        }
+    }
+
+    fn is_pass(&self) -> bool {
+        *self == Self::Pass
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
 /// One execution of a case in one guest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Which case.
     pub case: CaseId,
-    /// Which pass over the suite, from 1.
+    /// Which pass over the suite, from 1; of a repeat or a confirmation, the how-manieth.
     pub pass: u32,
-    /// Which guest of the cell, from 1: a crash or hang makes a new one.
+    /// Why it was made.
+    #[serde(default, skip_serializing_if = "Purpose::is_pass")]
+    pub purpose: Purpose,
+    /// Which guest of the cell, from 1. Unique within the cell, also where several live at once.
     pub guest: u32,
+    /// Why its guest was not to be trusted when it ran, where that is so: then it does not count,
+    /// and the case was run again. For people, bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubtful: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// The reason that the case, the runner or fallout gave. Untrusted text, bounded.
@@ -125,6 +171,13 @@ pub struct Attempt {
     /// The end of the case's own output. Untrusted text, bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+}
+
+impl Attempt {
+    /// Whether it says anything: an attempt in a damaged guest is kept, shown and not counted.
+    pub fn counts(&self) -> bool {
+        self.doubtful.is_none()
+    }
 }
 
 /// How a cell's stages ended; never plain red.
@@ -141,6 +194,8 @@ pub enum StageResult {
     ImageFailed,
     /// The guest did not come up.
     BootFailed,
+    /// Guest after guest died, and no case ended in between.
+    CrashLoop,
     /// The guest runs another kernel than the one ordered.
     WrongKernel,
     /// The emulator ended by itself.
@@ -162,6 +217,7 @@ impl StageResult {
             Self::SetsMismatch => "sets_mismatch",
             Self::ImageFailed => "image_failed",
             Self::BootFailed => "boot_failed",
+            Self::CrashLoop => "crash_loop",
             Self::WrongKernel => "wrong_kernel",
             Self::EmulatorExited => "emulator_exited",
             Self::TimedOut => "timed_out",
@@ -189,6 +245,14 @@ impl fmt::Display for StageResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attempts_of_older_runs_load() {
+        let old = r#"{"case":"t:c","pass":2,"guest":1,"outcome":"failed"}"#;
+        let attempt: Attempt = serde_json::from_str(old).unwrap();
+        assert_eq!((attempt.purpose, attempt.counts()), (Purpose::Pass, true));
+        assert_eq!(serde_json::to_string(&attempt).unwrap(), old);
+    }
 
     #[test]
     fn words_are_the_serialised_form() {

@@ -236,7 +236,7 @@ fn grid<'a>(suite: &'a str, mut cells: Vec<&'a CellResult>) -> Grid<'a> {
     for cell in &cells {
         let column = columns.binary_search(&cell.id.column(several)).unwrap_or(0);
         by_column[column].push(*cell);
-        for attempt in &cell.attempts {
+        for attempt in cell.attempts.iter().filter(|a| a.counts()) {
             let places = rows
                 .entry(&attempt.case)
                 .or_insert_with(|| vec![Place::default(); columns.len()]);
@@ -301,7 +301,7 @@ impl<'a> CaseAttempts<'a> {
 /// The cases of one cell, sorted.
 pub fn by_case(cell: &CellResult) -> Vec<CaseAttempts<'_>> {
     let mut cases: BTreeMap<&CaseId, CaseAttempts<'_>> = BTreeMap::new();
-    for attempt in &cell.attempts {
+    for attempt in cell.attempts.iter().filter(|a| a.counts()) {
         let entry = cases.entry(&attempt.case).or_insert_with(|| CaseAttempts {
             case: &attempt.case,
             attempts: Vec::new(),

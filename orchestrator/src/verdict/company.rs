@@ -18,10 +18,11 @@ pub fn lines(row: &Row<'_>) -> Vec<String> {
     let mut after_good: BTreeSet<Option<&CaseId>> = BTreeSet::new();
     for entry in row.entries.iter().filter(|e| e.side == Side::Candidate) {
         let attempts = &entry.cell.attempts;
-        let earlier = (entry.position as usize).checked_sub(1);
+        let earlier = attempts.get(..entry.position as usize).unwrap_or_default();
+        // Several guests of a cell may live at once; their attempts stand in the order of their ends.
         let neighbour = earlier
-            .and_then(|i| attempts.get(i))
-            .filter(|a| a.guest == entry.attempt.guest)
+            .iter()
+            .rfind(|a| a.guest == entry.attempt.guest)
             .map(|a| &a.case);
         match entry.attempt.outcome.sense() {
             Sense::Bad => *after_bad.entry(neighbour).or_default() += 1,

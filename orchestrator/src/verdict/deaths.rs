@@ -50,7 +50,7 @@ fn collect<'a>(table: &Table<'a>, side: Side) -> BTreeMap<Identity<'a>, Death<'a
             .filter_map(|g| Some((g.number, g.crash.as_ref()?)));
         let crashes: HashMap<u32, &Crash> = crashes.collect();
         let mut told: HashSet<u32> = HashSet::new();
-        for attempt in &cell.attempts {
+        for attempt in cell.attempts.iter().filter(|a| a.counts()) {
             let (kind, plain) = match attempt.outcome {
                 Outcome::Crashed => (CrashKind::Panic, "the kernel died without a message"),
                 Outcome::Hung => (CrashKind::Hang, "no answer in time"),

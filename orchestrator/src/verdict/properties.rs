@@ -28,6 +28,8 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
         attempt.prop_map(|(case, pass, guest, outcome)| Attempt {
             case: CaseId::new("t", format!("c{case}")),
             pass,
+            purpose: Default::default(),
+            doubtful: None,
             guest,
             outcome,
             reason: (pass == 1).then(|| format!("why {case}")),
@@ -85,6 +87,7 @@ fn cells() -> impl Strategy<Value = Vec<CellResult>> {
                     cpu: Default::default(),
                     end: GuestEnd::Done,
                     crash,
+                    damage: None,
                     console: String::new(),
                     command: Vec::new(),
                 };

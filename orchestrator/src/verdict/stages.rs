@@ -144,7 +144,7 @@ fn host_faults(cell: &CellResult, verdict: &mut Verdict) {
     let missed = cell
         .attempts
         .iter()
-        .filter(|a| a.outcome == Outcome::Missed)
+        .filter(|a| a.counts() && a.outcome == Outcome::Missed)
         .count();
     if cell.stage.is_host_fault() {
         let detail = cell.detail.as_deref().map(words::quote).unwrap_or_default();
@@ -220,6 +220,7 @@ fn verb(stage: StageResult) -> &'static str {
         StageResult::SetsMismatch => "does not match its set lists",
         StageResult::ImageFailed => "has no image",
         StageResult::BootFailed => "does not boot",
+        StageResult::CrashLoop => "kills guest after guest",
         StageResult::WrongKernel => "runs another kernel than the one ordered",
         StageResult::EmulatorExited => "lost its emulator",
         StageResult::TimedOut => "is not done in time",

@@ -220,6 +220,7 @@ fn suite_cell(
             GuestEnd::Done
         },
         crash,
+        damage: None,
         console: format!("guest-{number}.console"),
         command: vec![format!("qemu-system-{port}"), "-m".into(), "256".into()],
     };
@@ -238,6 +239,8 @@ fn suite_cell(
             attempts.push(Attempt {
                 case: case.clone(),
                 pass,
+                purpose: Default::default(),
+                doubtful: None,
                 guest: number,
                 outcome,
                 reason,

@@ -437,29 +437,38 @@ fn shown_attempts(attempts: &[&Attempt]) -> Vec<AttemptView> {
     let mut groups: Vec<(Outcome, Option<&str>, Vec<&Attempt>)> = Vec::new();
     for attempt in attempts {
         let reason = attempt.reason.as_deref();
-        match groups
-            .iter_mut()
-            .find(|(o, r, _)| *o == attempt.outcome && *r == reason)
-        {
+        let alike = |(o, r, same): &&mut (Outcome, Option<&str>, Vec<&Attempt>)| {
+            *o == attempt.outcome && *r == reason && same[0].doubtful == attempt.doubtful
+        };
+        match groups.iter_mut().find(alike) {
             Some((_, _, same)) => same.push(attempt),
             None => groups.push((attempt.outcome, reason, vec![attempt])),
         }
     }
     let view = |(outcome, reason, same): (Outcome, Option<&str>, Vec<&Attempt>)| {
-        let passes: Vec<String> = same.iter().take(12).map(|a| a.pass.to_string()).collect();
+        let passes: Vec<String> = same.iter().take(12).map(|a| number(a)).collect();
         let more = if same.len() > 12 { " …" } else { "" };
         let output = same.iter().find_map(|a| a.output.as_deref()).unwrap_or("");
         let time = same.iter().find_map(|a| a.duration);
         let time = time
             .map(|d| format!(", {:.3}s", d.as_secs_f64()))
             .unwrap_or_default();
+        let doubtful = same[0].doubtful.as_deref().map(one);
+        let doubtful = doubtful
+            .map(|why| format!(", does not count: {why}"))
+            .unwrap_or_default();
         AttemptView {
-            head: format!("{outcome}: pass {}{more}{time}", passes.join(", ")),
+            head: format!("{outcome}: {}{more}{time}{doubtful}", passes.join(", ")),
             reason: reason.map(one).unwrap_or_default(),
             output: tail(output.as_bytes(), OUTPUT_LINES, 240),
         }
     };
     groups.into_iter().take(6).map(view).collect()
+}
+
+/// `pass 2`, `repeat 1`: which execution an attempt was.
+fn number(attempt: &Attempt) -> String {
+    format!("{} {}", attempt.purpose, attempt.pass)
 }
 
 /// About what a row's details add to the page.

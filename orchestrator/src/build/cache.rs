@@ -14,7 +14,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::{BuildError, Doing};
-use crate::host::files::{Lock, try_lock, write_atomic};
+use crate::host::files::write_atomic;
+use crate::host::lock::{Hold, Lock, try_lock};
 use crate::model::Key;
 
 const TAR: &str = "tests.tar";
@@ -88,7 +89,7 @@ impl Work {
         let builds = builds(cache);
         let path = lock_path(&builds, key.0.as_str());
         let lock = loop {
-            if let Some(lock) = try_lock(&path)? {
+            if let Some(lock) = try_lock(&path, Hold::Alone).doing("lock", &path)? {
                 break lock;
             }
             // Not a blocking wait: a build that is given up while it waits leaves no thread.
@@ -199,7 +200,7 @@ pub fn sweep(cache: &Utf8Path) {
         let name = entry.file_name();
         if let Some(key) = name.strip_prefix(".work-") {
             // Whoever builds has the lock.
-            if let Ok(Some(_lock)) = try_lock(&lock_path(&builds, key)) {
+            if let Ok(Some(_lock)) = try_lock(lock_path(&builds, key), Hold::Alone) {
                 discard(entry.path());
             }
         } else if let Some(rest) = name.strip_prefix(".gone-") {

@@ -1,12 +1,10 @@
-//! Files: written whole or not at all, hashed by content, locked between processes; programs by
-//! name.
+//! Files: written whole or not at all, hashed by content; programs by name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::FlockOperation;
 
 use crate::model::Key;
 
@@ -14,7 +12,7 @@ use crate::model::Key;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} {path}: {cause}")]
 pub struct FileError {
-    /// `read`, `write`, `lock`.
+    /// `read`, `write`.
     pub what: &'static str,
     /// Which.
     pub path: Utf8PathBuf,
@@ -176,45 +174,6 @@ fn read_bounded(path: &Utf8Path, most_bytes: u64) -> Result<Vec<u8>, FileError> 
         return Err(failed("read", path)(cause));
     }
     Ok(bytes)
-}
-
-/// A lock between processes, held until it is dropped or the process ends. The file stays: to
-/// remove it would let two processes hold "the" lock.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-/// Takes the lock of a file; waits for who has it. Blocks the thread.
-pub fn lock(path: &Utf8Path) -> Result<Lock, FileError> {
-    let file = lock_file(path)?;
-    rustix::fs::flock(&file, FlockOperation::LockExclusive)
-        .map_err(|e| failed("lock", path)(e.into()))?;
-    Ok(Lock { _file: file })
-}
-
-/// Takes the lock of a file, or nothing where somebody else has it.
-pub fn try_lock(path: &Utf8Path) -> Result<Option<Lock>, FileError> {
-    let file = lock_file(path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Lock { _file: file })),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(failed("lock", path)(e.into())),
-    }
-}
-
-fn lock_file(path: &Utf8Path) -> Result<File, FileError> {
-    let open = || {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-    };
-    open().map_err(failed("lock", path))
 }
 
 /// Where a program is: the first executable file of that name in `PATH`.

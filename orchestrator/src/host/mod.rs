@@ -2,6 +2,7 @@
 
 pub mod dirs;
 pub mod files;
+pub mod lock;
 pub mod machine;
 pub mod process;
 pub mod text;

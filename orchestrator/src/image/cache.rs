@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{ImageError, IoContext};
 use super::exec::Watch;
 use super::fetch::hash_file;
-use super::lock::{Hold, Lock, try_lock};
+use crate::host::lock::{Hold, Lock, try_lock};
 use crate::model::ids::Key;
 
 /// Version of `image.json` and of what is in an image; part of every key.
@@ -121,7 +121,8 @@ pub fn find(cache: &Utf8Path, key: &Key) -> Result<Option<Image>, ImageError> {
     if !dir.exists() {
         return Ok(None);
     }
-    let Some(lease) = try_lock(&lock_path(&dir), Hold::Shared)? else {
+    let lock = lock_path(&dir);
+    let Some(lease) = try_lock(&lock, Hold::Shared).doing("lock", &lock)? else {
         return Ok(None);
     };
     // Only now: before the lease somebody could have removed it.

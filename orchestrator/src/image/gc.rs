@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use super::cache::{images, lock_path, read_record};
 use super::error::{ImageError, IoContext};
-use super::lock::{Hold, remove_dead, try_lock};
+use super::lock::remove_dead;
 use super::{Dirs, Planned, fetch, planned_image, resolve, sysroot};
+use crate::host::lock::{Hold, try_lock};
 use crate::model::port::Port;
 
 /// What goes. With neither limit everything that is not wanted goes.
@@ -93,7 +94,8 @@ pub fn gc(dirs: &Dirs, ports: &[Port], policy: &Policy) -> Result<Report, ImageE
         ..Report::default()
     };
     // Held by whoever downloads or unpacks packages.
-    let store = try_lock(&store_lock(&dirs.cache), Hold::Alone)?;
+    let store = store_lock(&dirs.cache);
+    let store = try_lock(&store, Hold::Alone).doing("lock", &store)?;
     for item in choose(&items, policy) {
         let free = match item.kind {
             "package" => store.is_some(),
@@ -130,7 +132,7 @@ fn remove_unused(item: &Item, dry_run: bool) -> Result<bool, ImageError> {
         return Ok(true);
     }
     let lock = lock_path(&item.path);
-    let Some(_alone) = try_lock(&lock, Hold::Alone)? else {
+    let Some(_alone) = try_lock(&lock, Hold::Alone).doing("lock", &lock)? else {
         return Ok(false);
     };
     if !dry_run {
@@ -285,7 +287,7 @@ mod tests {
             std::fs::create_dir_all(images(&cache).join(key)).unwrap();
             std::fs::write(images(&cache).join(key).join("kernel"), "kernel").unwrap();
         }
-        let lease = try_lock(&lock_path(&images(&cache).join("used")), Hold::Shared).unwrap();
+        let lease = try_lock(lock_path(&images(&cache).join("used")), Hold::Shared).unwrap();
         let tried = Policy {
             dry_run: true,
             ..Policy::default()

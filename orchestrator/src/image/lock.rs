@@ -1,78 +1,24 @@
-//! Locks between processes, working directories, files that are whole or not there.
+//! Locks that are waited for, working directories, files that are whole or not there.
 //!
-//! Locks are the kernel's (`flock`): they go with their process, however it ends, so that nothing
-//! has to be cleaned up after a crash but the working directories, whose owner's lock is then free.
+//! A lock goes with its process, however it ends, so that nothing has to be cleaned up after a
+//! crash but the working directories, whose owner's lock is then free.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub use crate::host::lock::{Hold, Lock};
+
+use crate::host::lock::try_lock;
+
 use super::error::{ImageError, IoContext};
 use super::exec::Watch;
-
-/// Holds a lock until dropped.
-#[derive(Debug)]
-pub struct Lock {
-    file: File,
-}
-
-impl Lock {
-    /// Notes in the lock's file that what it guards was used now.
-    pub fn touch(&self) {
-        let _ = self.file.set_modified(std::time::SystemTime::now());
-    }
-}
-
-/// How a lock is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// With others that share it.
-    Shared,
-    /// Alone.
-    Alone,
-}
-
-fn open(path: &Utf8Path) -> Result<File, ImageError> {
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).doing("create", dir)?;
-    }
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .doing("open", path)
-}
-
-/// Takes the lock where it is free now. Whoever deletes a lock's file holds it alone; a lock on a
-/// file that is no longer at its path locks nothing and is taken anew.
-pub fn try_lock(path: &Utf8Path, hold: Hold) -> Result<Option<Lock>, ImageError> {
-    loop {
-        let file = open(path)?;
-        let got = match hold {
-            Hold::Shared => file.try_lock_shared(),
-            Hold::Alone => file.try_lock(),
-        };
-        match got {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(e).doing("lock", path),
-        }
-        let held = file.metadata().doing("look at", path)?;
-        let there = std::fs::metadata(path).ok();
-        if there.is_some_and(|t| (t.dev(), t.ino()) == (held.dev(), held.ino())) {
-            return Ok(Some(Lock { file }));
-        }
-    }
-}
 
 /// Takes the lock, waiting for other processes where it must.
 pub fn lock(path: &Utf8Path, hold: Hold, watch: &Watch<'_>) -> Result<Lock, ImageError> {
     let mut told = false;
     loop {
-        if let Some(lock) = try_lock(path, hold)? {
+        if let Some(lock) = try_lock(path, hold).doing("lock", path)? {
             return Ok(lock);
         }
         watch.check()?;
@@ -116,11 +62,9 @@ impl WorkDir {
         remove_dead(&parent);
         let path = parent.join(uuid::Uuid::now_v7().simple().to_string());
         std::fs::create_dir_all(&path).doing("create", &path)?;
-        let alive = try_lock(&path.join(ALIVE), Hold::Alone)?.ok_or_else(|| ImageError::Io {
-            doing: "lock",
-            path: path.clone(),
-            source: std::io::ErrorKind::WouldBlock.into(),
-        })?;
+        let alive = try_lock(path.join(ALIVE), Hold::Alone)
+            .and_then(|lock| lock.ok_or_else(|| std::io::ErrorKind::WouldBlock.into()))
+            .doing("lock", &path)?;
         Ok(Self {
             path,
             _alive: alive,
@@ -173,28 +117,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
         (dir, path)
-    }
-
-    #[test]
-    fn shared_locks_keep_out_the_one_that_wants_it_alone() {
-        let (_guard, dir) = temp();
-        let path = dir.join("l");
-        let a = try_lock(&path, Hold::Shared).unwrap();
-        let b = try_lock(&path, Hold::Shared).unwrap();
-        assert!(a.is_some() && b.is_some());
-        assert!(try_lock(&path, Hold::Alone).unwrap().is_none());
-        drop((a, b));
-        assert!(try_lock(&path, Hold::Alone).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_deleted_lock_is_taken_anew() {
-        let (_guard, dir) = temp();
-        let path = dir.join("l");
-        let old = try_lock(&path, Hold::Alone).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(try_lock(&path, Hold::Alone).unwrap().is_some());
-        drop(old);
     }
 
     #[test]

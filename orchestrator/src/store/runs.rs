@@ -2,12 +2,11 @@
 //!
 //! A run is owned by one process at a time, by a lock that dies with it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::host::lock::{Hold, Lock, try_lock};
 use crate::model::{CellId, CellResult, Event, RunId, Stamped};
 
 use super::events;
@@ -51,7 +50,7 @@ pub struct RunDir {
 
 /// Proof that this process owns a run; ends with it.
 #[derive(Debug)]
-pub struct RunLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct RunLock(#[expect(dead_code, reason = "held for its lock")] Lock);
 
 /// A cell's directory name: its identity with slashes made harmless.
 pub fn cell_dir_name(id: &CellId) -> String {
@@ -108,15 +107,10 @@ impl RunDir {
     /// Takes the run for this process.
     pub fn lock(&self) -> Result<RunLock, StoreError> {
         let path = self.path.join("lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| StoreError::io("open", &path, e))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| StoreError::Busy(self.path.display().to_string()))?;
-        Ok(RunLock(file))
+        try_lock(&path, Hold::Alone)
+            .map_err(|e| StoreError::io("lock", &path, e))?
+            .map(RunLock)
+            .ok_or_else(|| StoreError::Busy(self.path.display().to_string()))
     }
 
     /// The run's record.

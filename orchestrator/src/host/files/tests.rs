@@ -100,16 +100,6 @@ fn a_series_is_its_patches() {
 }
 
 #[test]
-fn a_lock_is_held_until_it_is_dropped() {
-    let (_keep, dir) = tmp();
-    let path = dir.join("locks/x");
-    let held = lock(&path).unwrap();
-    assert!(try_lock(&path).unwrap().is_none());
-    drop(held);
-    assert!(try_lock(&path).unwrap().is_some());
-}
-
-#[test]
 fn a_program_is_an_executable_file_of_an_absolute_directory() {
     let (_keep, dir) = tmp();
     for sub in ["dirs/prog", "plain", "right"] {

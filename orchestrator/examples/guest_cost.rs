@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fallout::crash::Recogniser;
-use fallout::guest::{Guest, GuestSpec, Limits, Output, command, rundir};
+use fallout::guest::{Guest, GuestSpec, Limits, Output, command};
+use fallout::host::dirs::Dirs;
 use fallout::host::process::cpu_of;
 use fallout::model::Port;
 
@@ -65,7 +66,7 @@ async fn main() -> Result<(), Failure> {
         kernel: kernel.into(),
         initrd: initrd.into(),
         label: "guest_cost".to_owned(),
-        run_base: rundir::default_base(),
+        run_base: Dirs::from_env()?.runtime.into(),
         console_file: dir.path().join("console"),
         console_cap_bytes: 64 << 20,
     };

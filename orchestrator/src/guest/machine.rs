@@ -75,7 +75,7 @@ pub struct GuestSpec {
     pub initrd: PathBuf,
     /// What the guest is called where live guests are listed.
     pub label: String,
-    /// The base of run directories: [`super::rundir::default_base`].
+    /// The base of run directories, short and the user's own: `host::dirs::Dirs::runtime`.
     pub run_base: PathBuf,
     /// Where the console's bytes go.
     pub console_file: PathBuf,

@@ -22,23 +22,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::process;
 
-/// The longest path of a unix socket, in bytes.
-const SOCKET_MAX: usize = 107;
-/// The longest name of a file in a guest's directory, with its directory: `/4194304-99999/console`.
-const BELOW_MAX: usize = 24;
-
-/// The base for this user: `$XDG_RUNTIME_DIR/fallout`, or `/tmp/fallout-UID` where there is no such
-/// directory or its path is too long for a socket.
-pub fn default_base() -> PathBuf {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute() && dir.is_dir())
-        .map(|dir| dir.join("fallout"))
-        .filter(|dir| dir.as_os_str().len() + BELOW_MAX <= SOCKET_MAX);
-    let uid = rustix::process::getuid().as_raw();
-    runtime.unwrap_or_else(|| PathBuf::from(format!("/tmp/fallout-{uid}")))
-}
-
 /// What is known of a live guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

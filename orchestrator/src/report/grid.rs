@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunReport;
 use crate::model::outcome::Sense;
-use crate::model::{Attempt, CaseId, CellResult, Outcome, PortName, Side};
+use crate::model::{Attempt, CaseId, CellId, CellResult, Outcome, PortName, Side};
 
 /// What all attempts of a case in one column come to.
 #[derive(
@@ -287,6 +287,13 @@ impl<'a> CaseAttempts<'a> {
         self.attempts.iter().rev().copied().max_by_key(weight)
     }
 
+    /// Why the telling attempt ended as it did; empty where it does not say.
+    pub fn reason(&self) -> &'a str {
+        self.telling()
+            .and_then(|a| a.reason.as_deref())
+            .unwrap_or("")
+    }
+
     /// A reason, with the rate where attempts disagree.
     pub fn message(&self, reason: &str) -> String {
         let (bad, total) = (self.mark.bad(), self.mark.total());
@@ -296,6 +303,16 @@ impl<'a> CaseAttempts<'a> {
             reason.to_owned()
         }
     }
+}
+
+/// The cells of the revision under test: formats that know no baseline show these alone.
+pub fn tested(report: &RunReport) -> impl Iterator<Item = &CellResult> {
+    report.cells.iter().filter(|c| c.id.side == Side::Candidate)
+}
+
+/// What such a format calls one of them.
+pub fn tested_name(id: &CellId) -> String {
+    format!("{}/{}/{}", id.suite, id.port, id.variant)
 }
 
 /// The cases of one cell, sorted.

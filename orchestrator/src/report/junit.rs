@@ -13,9 +13,9 @@ use quick_junit::{
 };
 
 use super::RunReport;
-use super::grid::{CaseAttempts, State, by_case};
+use super::grid::{CaseAttempts, State, by_case, tested, tested_name};
 use crate::host::text::{line, tail};
-use crate::model::{CellResult, Side, StageResult};
+use crate::model::{CellResult, StageResult};
 
 const LINE: usize = 1000;
 const OUTPUT_LINES: usize = 100;
@@ -27,8 +27,7 @@ const OUTPUT_LINES: usize = 100;
 pub fn write(report: &RunReport) -> Result<String, SerializeError> {
     let mut junit = Report::new(one(&report.matrix));
     junit.set_time(report.took);
-    let candidates = report.cells.iter().filter(|c| c.id.side == Side::Candidate);
-    junit.add_test_suites(candidates.map(suite));
+    junit.add_test_suites(tested(report).map(suite));
     junit.to_string()
 }
 
@@ -38,7 +37,7 @@ fn one(text: &str) -> String {
 
 fn suite(cell: &CellResult) -> TestSuite {
     let id = &cell.id;
-    let mut suite = TestSuite::new(one(&format!("{}/{}/{}", id.suite, id.port, id.variant)));
+    let mut suite = TestSuite::new(one(&tested_name(id)));
     suite.add_property(Property::new("port", one(id.port.as_str())));
     suite.add_property(Property::new("stage", cell.stage.word()));
     suite.set_time(cell.guests.iter().map(|g| g.wall).sum::<Duration>());
@@ -65,7 +64,7 @@ fn stage(cell: &CellResult) -> TestCase {
 fn case(attempts: &CaseAttempts<'_>) -> TestCase {
     let state = attempts.state();
     let telling = attempts.telling();
-    let reason = telling.and_then(|a| a.reason.as_deref()).unwrap_or("");
+    let reason = attempts.reason();
     let mut status = match state {
         State::Passed | State::Expected => TestCaseStatus::success(),
         State::Skipped | State::Missed | State::Absent => TestCaseStatus::skipped(),

@@ -7,16 +7,15 @@
 use std::fmt::Write as _;
 
 use super::RunReport;
-use super::grid::{CaseAttempts, State, by_case};
+use super::grid::{CaseAttempts, State, by_case, tested, tested_name};
 use crate::host::text::line;
-use crate::model::{CellResult, Side, StageResult};
+use crate::model::{CellResult, StageResult};
 
 const LINE: usize = 400;
 
 /// Writes a run.
 pub fn write(report: &RunReport) -> String {
-    let cells = report.cells.iter().filter(|c| c.id.side == Side::Candidate);
-    let cells: Vec<&CellResult> = cells.collect();
+    let cells: Vec<&CellResult> = tested(report).collect();
     let mut out = format!("TAP version 14\n1..{}\n", cells.len());
     for (i, cell) in cells.iter().enumerate() {
         subtest(i + 1, cell, &mut out);
@@ -36,8 +35,7 @@ fn scalar(text: &str) -> String {
 }
 
 fn subtest(number: usize, cell: &CellResult, out: &mut String) {
-    let id = &cell.id;
-    let name = plain(&format!("{}/{}/{}", id.suite, id.port, id.variant));
+    let name = plain(&tested_name(&cell.id));
     let cases = by_case(cell);
     let mut good = cell.stage == StageResult::Complete || cell.stage.is_host_fault();
     if !cases.is_empty() {
@@ -66,10 +64,7 @@ fn subtest(number: usize, cell: &CellResult, out: &mut String) {
 /// Writes one point; false where it is not ok.
 fn point(number: usize, case: &CaseAttempts<'_>, out: &mut String) -> bool {
     let state = case.state();
-    let reason = case
-        .telling()
-        .and_then(|a| a.reason.as_deref())
-        .unwrap_or("");
+    let reason = case.reason();
     let name = plain(&case.case.to_string());
     let (ok, directive) = match state {
         State::Passed => ("ok", None),

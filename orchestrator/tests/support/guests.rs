@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fallout::guest::{Guest, GuestError, GuestSpec, Limits, Output, rundir};
+use fallout::guest::{Guest, GuestError, GuestSpec, Limits, Output};
+use fallout::host::dirs::Dirs;
 use fallout::model::Port;
 
 pub const LIMITS: Limits = Limits {
@@ -64,7 +65,7 @@ pub fn spec(name: &str, dir: &Path) -> GuestSpec {
         kernel: image.join("kernel"),
         initrd: image.join("initrd"),
         label: format!("test {name}"),
-        run_base: rundir::default_base(),
+        run_base: Dirs::from_env().unwrap().runtime.into(),
         console_file: dir.join(format!("{name}.console")),
         console_cap_bytes: 64 << 20,
     }

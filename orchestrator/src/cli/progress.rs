@@ -340,10 +340,8 @@ mod tests {
                 cell: cell.clone(),
                 guest: 1,
                 crash: Crash {
-                    kind: CrashKind::Panic,
-                    title: "Kernel panic".into(),
                     blamed: Some(CaseId::new("a", "b")),
-                    excerpt: vec![],
+                    ..Crash::new(CrashKind::Panic, "Kernel panic")
                 },
             },
             Event::CellFinished {

@@ -184,10 +184,8 @@ impl Recogniser {
 
     fn dead(&mut self, title: String) {
         self.crash = Some(Crash {
-            kind: CrashKind::Panic,
-            title,
-            blamed: None,
             excerpt: text::tail(&self.tail, LINES_BEFORE, LINE_CHARS),
+            ..Crash::new(CrashKind::Panic, title)
         });
     }
 }

@@ -194,10 +194,8 @@ impl Session<'_> {
                 None => return Stop::Host(error.to_string()),
             },
             GuestError::ShutDown { .. } | GuestError::AgentLost { .. } => Crash {
-                kind: CrashKind::Panic,
-                title: error.to_string(),
-                blamed: None,
                 excerpt: self.guest.console().last_lines(),
+                ..Crash::new(CrashKind::Panic, error.to_string())
             },
             GuestError::EmulatorExited { .. }
             | GuestError::EmulatorRefused { .. }

@@ -53,7 +53,7 @@ pub enum GuestError {
     },
     /// The kernel died.
     #[error("the kernel died: {}", .0.title)]
-    Crashed(Crash),
+    Crashed(Box<Crash>),
     /// The guest as a whole, or a command in it, did not come back in time. The guest was ended.
     #[error("{doing}: {} within {limit:?}", if *.total { "not done" } else { "nothing heard" })]
     Silent {
@@ -130,23 +130,10 @@ impl GuestError {
     /// The crash or hang, where this is one.
     pub fn crash(&self) -> Option<Crash> {
         match self {
-            Self::Crashed(crash) => Some(crash.clone()),
+            Self::Crashed(crash) => Some((**crash).clone()),
             Self::Silent {
                 notes, evidence, ..
-            } => Some(Crash {
-                kind: CrashKind::Hang,
-                title: match notes.first() {
-                    Some(note) => format!("hang: {note}"),
-                    None => "hang".to_owned(),
-                },
-                blamed: None,
-                excerpt: notes
-                    .iter()
-                    .chain(evidence)
-                    .take(EVIDENCE_MAX)
-                    .cloned()
-                    .collect(),
-            }),
+            } => Some(hang(notes, evidence)),
             _ => None,
         }
     }
@@ -170,6 +157,19 @@ impl GuestError {
             | Self::IllegalTransition { .. }
             | Self::Host { .. } => StageResult::HostFailed,
         }
+    }
+}
+
+/// A hang is titled by what the kernel had complained of, if it had.
+fn hang(notes: &[String], evidence: &[String]) -> Crash {
+    let title = match notes.first() {
+        Some(note) => format!("hang: {note}"),
+        None => "hang".to_owned(),
+    };
+    let lines = notes.iter().chain(evidence);
+    Crash {
+        excerpt: lines.take(EVIDENCE_MAX).cloned().collect(),
+        ..Crash::new(CrashKind::Hang, title)
     }
 }
 

@@ -282,7 +282,7 @@ impl Guest {
 
     async fn what_happened(&mut self) -> GuestError {
         if let Some(crash) = self.console.crash().filter(|_| self.console.pulse().dead) {
-            return GuestError::Crashed(crash);
+            return GuestError::Crashed(Box::new(crash));
         }
         let Some((exit, _)) = self.ended.filter(|_| self.by_itself) else {
             let what = "it closed its port".to_owned();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::crash::Crash;
 use super::ids::{CaseId, Key, PortName};
 use super::outcome::{Attempt, StageResult};
 
@@ -105,41 +106,6 @@ impl<'de> Deserialize<'de> for CellId {
     }
 }
 
-/// What kind of end a kernel came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CrashKind {
-    /// The kernel said so itself: panic, fatal trap, oops that ends it.
-    Panic,
-    /// Nothing came back in time: the guest as a whole is silent.
-    Hang,
-}
-
-/// A dead kernel, as the console told it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Crash {
-    /// Panic or hang.
-    pub kind: CrashKind,
-    /// One line that stays the same across addresses, CPUs and pids. Untrusted text, bounded.
-    pub title: String,
-    /// The case that ran when it happened.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blamed: Option<CaseId>,
-    /// The console's lines that show it, escapes removed. Untrusted text, bounded.
-    #[serde(default)]
-    pub excerpt: Vec<String>,
-}
-
-impl Crash {
-    /// The excerpt from the line that gave the title on; all of it where that line is not in it.
-    /// What comes before is context, and a reader with room for a few lines wants the crash.
-    pub fn telling(&self) -> &[String] {
-        let head: String = self.title.chars().take(20).collect();
-        let from = self.excerpt.iter().position(|line| line.contains(&head));
-        &self.excerpt[from.unwrap_or(0)..]
-    }
-}
-
 /// How one guest's life ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "how")]
@@ -226,28 +192,4 @@ pub struct CellResult {
     /// True where the result came from the cache.
     #[serde(default)]
     pub cached: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_tells_begins_with_the_title() {
-        let mut crash = Crash {
-            kind: CrashKind::Panic,
-            title: "Kernel panic - not syncing: sysrq".into(),
-            blamed: None,
-            excerpt: [
-                "login:",
-                "[1.0] Kernel panic - not syncing: sysrq",
-                "CPU: 0",
-            ]
-            .map(str::to_owned)
-            .into(),
-        };
-        assert_eq!(crash.telling().len(), 2);
-        crash.title = "panic: other".into();
-        assert_eq!(crash.telling().len(), 3);
-    }
 }

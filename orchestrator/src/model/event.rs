@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{CellId, Crash, GuestRecord};
+use super::cell::{CellId, GuestRecord};
+use super::crash::Crash;
 use super::ids::{CaseId, Key, PortName, RunId};
 use super::outcome::{Attempt, Purpose, StageResult};
 
@@ -97,7 +98,7 @@ pub enum Event {
         /// The cell.
         cell: CellId,
         /// Everything about it.
-        guest: GuestRecord,
+        guest: Box<GuestRecord>,
     },
     /// A guest was found damaged: what ran in it after that does not count.
     GuestDoubted {

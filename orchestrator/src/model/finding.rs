@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::Crash;
+use super::crash::Crash;
 use super::ids::{CaseId, PortName};
 
 /// What a finding says.

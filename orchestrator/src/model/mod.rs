@@ -4,6 +4,7 @@
 //! There is no I/O in this module: values, their text forms and total functions over them.
 
 pub mod cell;
+pub mod crash;
 pub mod event;
 pub mod finding;
 pub mod ids;
@@ -14,7 +15,8 @@ pub mod project;
 pub mod units;
 pub mod watch;
 
-pub use cell::{CellId, CellResult, Crash, CrashKind, Damage, GuestEnd, GuestRecord, Side};
+pub use cell::{CellId, CellResult, Damage, GuestEnd, GuestRecord, Side};
+pub use crash::{Crash, CrashKind, Reproduced, Section};
 pub use event::{Event, JobKind, Stamped};
 pub use finding::{Finding, FindingKind, News, PortTally, TraitSplit, Verdict};
 pub use ids::{CaseId, Key, PortName, RunId};

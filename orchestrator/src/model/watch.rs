@@ -3,7 +3,7 @@
 //! The guest feeds the bytes and asks; who recognises what is not its business. The engine puts
 //! the two together.
 
-use super::cell::Crash;
+use super::crash::Crash;
 
 /// Reads a console as it comes and tells when the kernel is dead. No I/O, no clock.
 pub trait ConsoleWatch: Send {

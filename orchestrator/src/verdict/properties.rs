@@ -60,15 +60,16 @@ fn crash() -> impl Strategy<Value = Option<Crash>> {
     let some = (any::<bool>(), proptest::option::of(0..5_u8));
     proptest::option::weighted(
         0.3,
-        some.prop_map(|(panic, case)| Crash {
-            kind: if panic {
+        some.prop_map(|(panic, case)| {
+            let kind = if panic {
                 CrashKind::Panic
             } else {
                 CrashKind::Hang
-            },
-            title: "trap".into(),
-            blamed: case.map(|c| CaseId::new("t", format!("c{c}"))),
-            excerpt: Vec::new(),
+            };
+            Crash {
+                blamed: case.map(|c| CaseId::new("t", format!("c{c}"))),
+                ..Crash::new(kind, "trap")
+            }
         }),
     )
 }

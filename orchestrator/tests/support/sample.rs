@@ -172,8 +172,6 @@ fn crash_of(port: &str, case: &CaseId) -> Option<Crash> {
     let lines = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect();
     match (port, case.to_string().as_str()) {
         ("i386", "proc/t_spawn:deep_chain") => Some(Crash {
-            kind: CrashKind::Panic,
-            title: "BUG: unable to handle page fault in portable_spawn".into(),
             blamed: Some(case.clone()),
             excerpt: lines(&[
                 "[   12.104233] BUG: unable to handle page fault for address: c8a41ffc",
@@ -185,14 +183,17 @@ fn crash_of(port: &str, case: &CaseId) -> Option<Crash> {
                 "[   12.106442]  __ia32_sys_ioctl+0x91/0xc0",
                 "[   12.107001] Kernel panic - not syncing: Fatal exception",
             ]),
+            ..Crash::new(
+                CrashKind::Panic,
+                "BUG: unable to handle page fault in portable_spawn",
+            )
         }),
         ("ppc64el", "sched/t_queue:wakeup") => Some(Crash {
-            kind: CrashKind::Hang,
-            title: "no answer from the guest".into(),
             blamed: Some(case.clone()),
             excerpt: lines(&[
                 "[   31.220145] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [t_queue:301]",
             ]),
+            ..Crash::new(CrashKind::Hang, "no answer from the guest")
         }),
         _ => None,
     }

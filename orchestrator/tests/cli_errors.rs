@@ -178,7 +178,7 @@ error: m/small.yaml:6:5: suites[0].project: no file project.yaml: expected a pro
     assert_snapshot!(place.told(&["matrix", "check", "m/small.yaml"]), @r#"
 exit 2
 error: project.yaml:3:10: source.path: no directory src: expected the source tree
-error: project.yaml:4:1: patches: no file series: expected a quilt series
+error: project.yaml:4:1: patches: no file series: expected a quilt series, or mails of git format-patch
 "#);
 }
 

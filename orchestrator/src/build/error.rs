@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::messages::CompilerMessage;
 use crate::host::files::FileError;
+use crate::host::git::GitError;
 use crate::model::StageResult;
 
 /// Why there is no build.
@@ -119,6 +120,27 @@ impl BuildError {
             | Self::TimedOut { step, .. }
             | Self::Exhausted { step, .. } => step.log.as_deref(),
             _ => None,
+        }
+    }
+}
+
+impl From<GitError> for BuildError {
+    fn from(e: GitError) -> Self {
+        match e {
+            GitError::Missing => Self::ToolMissing {
+                program: "git".to_owned(),
+                package: "git".to_owned(),
+            },
+            GitError::Host(cause) => Self::Host {
+                doing: "run",
+                path: "git".into(),
+                cause,
+            },
+            GitError::File(e) => e.into(),
+            e @ (GitError::NoRevision { .. } | GitError::Failed { .. }) => Self::Source {
+                path: "source.git".into(),
+                why: e.to_string(),
+            },
         }
     }
 }

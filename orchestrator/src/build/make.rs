@@ -154,7 +154,7 @@ impl<'a> Steps<'a> {
         let dir = tree.join(&spec.dir);
         if !dir.is_dir() {
             return Err(BuildError::Source {
-                path: request.tree.dir.join(&spec.dir),
+                path: request.tree.place().join(&spec.dir),
                 why: "is not a directory: expected what build.dir names".to_owned(),
             });
         }

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::build::error::BuildError;
-use crate::host::files::{series_hash, tree_hash};
+use crate::host::files::tree_hash;
+use crate::host::{git, series};
 use crate::model::StageResult;
 
 const MAKEFILE: &str = "\
@@ -399,8 +400,8 @@ async fn a_tree_that_changed_under_the_plan_is_refused() {
     let error = build(&request, &|_| ()).await.unwrap_err();
     assert_eq!(error.stage(), StageResult::HostFailed);
     insta::assert_snapshot!(place.shown(&error), @"DIR/tree: changed since the run was planned: start the run again");
-    let series = place.series(PATCH);
-    assert_eq!(series.hash, series_hash(&series.path).unwrap());
+    let applied = place.series(PATCH);
+    assert_eq!(applied.hash, series::hash(&applied.path).unwrap());
 }
 
 #[tokio::test]
@@ -419,4 +420,65 @@ async fn what_a_dead_builder_left_is_removed() {
     fs::create_dir_all(left.join("tree")).unwrap();
     place.build(None).await.unwrap();
     assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn a_revision_and_mails_make_a_build() {
+    let place = place();
+    let user = place.dir.join("tree");
+    fs::remove_dir_all(user.join(".git")).unwrap();
+    let git = |words: &[&str]| {
+        let mut command = git::plain(&user.join(".git"));
+        command.env("GIT_WORK_TREE", &user).args([
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b.invalid",
+        ]);
+        git::output(
+            {
+                command.args(words);
+                command
+            },
+            words[0],
+        )
+        .unwrap()
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["add", "-A"]);
+    git(&["commit", "--quiet", "-m", "base"]);
+    git(&["tag", "base"]);
+    place.write("tree/answer.h", "#define ANSWER 42\n");
+    git(&["commit", "--quiet", "-a", "-m", "Correct the answer"]);
+    let mails = git(&["format-patch", "--stdout", "base"]);
+    place.write("fix.mbox", &mails);
+    // What is in the checkout does not count.
+    place.write("tree/answer.h", "#error\n");
+
+    let base = git::ensure(&place.cache(), user.as_str(), "base").unwrap();
+    let fixed = git::ensure(&place.cache(), user.as_str(), "main").unwrap();
+    let series = source::series(&place.dir.join("fix.mbox")).unwrap();
+    let mut outputs = Vec::new();
+    for (name, tree, patches) in [
+        ("base", &base, None),
+        ("patched", &base, Some(&series)),
+        ("fixed", &fixed, None),
+    ] {
+        let request = BuildRequest {
+            project: &place.project,
+            tree: &Tree::git(tree.clone()),
+            patches,
+            port: &place.port,
+            sysroot: Utf8Path::new("/"),
+            cache: &place.cache(),
+            key: &Key::of(name, &[]),
+            jobs: 1,
+        };
+        outputs.push(build(&request, &|_| ()).await.unwrap().output);
+    }
+    assert_eq!(
+        outputs[1], outputs[2],
+        "base with the mails is what main is"
+    );
+    assert_ne!(outputs[0], outputs[1]);
 }

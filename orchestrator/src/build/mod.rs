@@ -17,6 +17,8 @@ pub mod make;
 pub mod messages;
 mod pack;
 mod run;
+pub mod sets;
+pub mod sets_tree;
 pub mod source;
 mod toolchain;
 
@@ -24,4 +26,4 @@ pub use cache::{Built, cached};
 pub use error::{BuildError, FailedStep};
 pub use make::{BuildRequest, build};
 pub use messages::CompilerMessage;
-pub use source::{Series, Tree};
+pub use source::{Origin, Series, Tree};

@@ -1,36 +1,64 @@
 //! The source of one side: a tree that is copied, and a patch series that is applied to the copy.
 //!
 //! Nothing of the user's checkout is touched. Version control's own directories and `target/` are
-//! neither copied nor hashed. A prepared directory is all that is wanted here: who unpacks a
-//! distribution's source package into one is the engine's business.
+//! neither copied nor hashed; a revision of a repository comes out of a bare mirror. Who unpacks a
+//! distribution's source package or fills the mirror is the engine's business.
 
 use std::fs;
 use std::io;
 use std::process::Stdio;
 
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::Command;
 
 use super::error::{BuildError, Doing};
-use crate::host::files::{is_ignored, series_hash, series_patches, tree_hash};
-use crate::host::text;
+use crate::host::files::{is_ignored, tree_hash};
+use crate::host::git::{self, GitTree};
+use crate::host::{series, text};
 use crate::model::Key;
 
 /// A source tree on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
-    /// Its directory.
-    pub dir: Utf8PathBuf,
-    /// The hash of its content, as [`tree_hash`] makes it.
+    /// Where it is.
+    pub origin: Origin,
+    /// The hash of its content: [`tree_hash`]'s of a directory, [`GitTree::key`] of a git tree.
     pub hash: Key,
 }
 
-/// A quilt series.
+/// Where a tree is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A directory.
+    Dir(Utf8PathBuf),
+    /// In a bare repository; there is no directory yet.
+    Git(GitTree),
+}
+
+impl Tree {
+    /// A git tree.
+    pub fn git(tree: GitTree) -> Self {
+        Self {
+            hash: tree.key(),
+            origin: Origin::Git(tree),
+        }
+    }
+
+    /// The directory, or the repository: for people.
+    pub fn place(&self) -> &Utf8Path {
+        match &self.origin {
+            Origin::Dir(dir) => dir,
+            Origin::Git(tree) => &tree.repo,
+        }
+    }
+}
+
+/// A patch series.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
-    /// The `series` file; the patches are beside it.
+    /// The quilt `series` file with the patches beside it, or a file of mails.
     pub path: Utf8PathBuf,
-    /// The hash of its patches in their order, as [`series_hash`] makes it.
+    /// The hash of its patches in their order, as [`series::hash`] makes it.
     pub hash: Key,
 }
 
@@ -43,7 +71,7 @@ pub fn tree(dir: &Utf8Path) -> Result<Tree, BuildError> {
         });
     }
     Ok(Tree {
-        dir: dir.to_owned(),
+        origin: Origin::Dir(dir.to_owned()),
         hash: tree_hash(dir)?,
     })
 }
@@ -52,7 +80,7 @@ pub fn tree(dir: &Utf8Path) -> Result<Tree, BuildError> {
 pub fn series(path: &Utf8Path) -> Result<Series, BuildError> {
     Ok(Series {
         path: path.to_owned(),
-        hash: series_hash(path)?,
+        hash: series::hash(path)?,
     })
 }
 
@@ -66,9 +94,37 @@ fn changed(path: &Utf8Path) -> BuildError {
 /// Copies a tree to the new directory `to` and checks that it is what the plan was made with.
 /// Blocks.
 pub(super) fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
-    copy_dir(&tree.dir, to)?;
-    if tree_hash(to)? != tree.hash {
-        return Err(changed(&tree.dir));
+    match &tree.origin {
+        Origin::Dir(dir) => {
+            copy_dir(dir, to)?;
+            match tree_hash(to)? == tree.hash {
+                true => Ok(()),
+                false => Err(changed(dir)),
+            }
+        }
+        Origin::Git(tree) => {
+            let index = to.with_extension("index");
+            git::checkout(tree, to, &index)?;
+            // make goes by times, and git keeps none: nothing is older than what it was made from.
+            let now = fs::FileTimes::new().set_modified(std::time::SystemTime::now());
+            same_times(to, now)
+        }
+    }
+}
+
+/// Gives all files below a directory the same time.
+fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
+    for entry in dir.read_dir_utf8().doing("read", dir)? {
+        let entry = entry.doing("read", dir)?;
+        let path = entry.path();
+        let kind = entry.file_type().doing("read", path)?;
+        if kind.is_dir() {
+            same_times(path, times)?;
+        } else if kind.is_file() {
+            // Opened for reading: the owner may set times of a file that nobody may write.
+            let file = fs::File::open(path).doing("open", path)?;
+            file.set_times(times).doing("set the time of", path)?;
+        }
     }
     Ok(())
 }
@@ -105,36 +161,23 @@ fn copy_file(from: &Utf8Path, to: &Utf8Path, meta: &fs::Metadata) -> io::Result<
     fs::File::options().write(true).open(to)?.set_times(times)
 }
 
-/// Copies a series and its patches to the new directory `to`, checks that it is what the plan was
-/// made with, and gives the patches as the series names them. Blocks.
+/// Writes the patches of a series into the new directory `to`, checks that it is what the plan was
+/// made with, and gives the patches' names. Blocks.
 pub(super) fn copy_series(series: &Series, to: &Utf8Path) -> Result<Vec<Utf8PathBuf>, BuildError> {
-    let from = series.path.parent().unwrap_or(Utf8Path::new(""));
-    let mut names = Vec::new();
-    for patch in series_patches(&series.path)? {
-        let name = patch.strip_prefix(from).unwrap_or(&patch).to_owned();
-        let plain = |c: Utf8Component<'_>| matches!(c, Utf8Component::Normal(_));
-        if !name.components().all(plain) {
-            return Err(BuildError::Source {
-                path: series.path.clone(),
-                why: format!("'{name}' is not beside the series: expected a relative path"),
-            });
-        }
-        copy_below(&patch, &to.join(&name))?;
-        names.push(name);
-    }
-    let copied = to.join("series");
-    copy_below(&series.path, &copied)?;
-    if series_hash(&copied)? != series.hash {
+    let patches = series::read(&series.path)?;
+    if series::hash(&series.path)? != series.hash {
         return Err(changed(&series.path));
     }
-    Ok(names)
-}
-
-fn copy_below(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
-    if let Some(dir) = to.parent() {
-        fs::create_dir_all(dir).doing("create", dir)?;
+    let mut names = Vec::new();
+    for patch in patches {
+        let path = to.join(&patch.name);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).doing("create", dir)?;
+        }
+        fs::write(&path, &patch.bytes).doing("write", &path)?;
+        names.push(Utf8PathBuf::from(patch.name));
     }
-    fs::copy(from, to).map(|_| ()).doing("read", from)
+    Ok(names)
 }
 
 /// Applies the patches (below `patches`) to `tree`, in order, without fuzz.

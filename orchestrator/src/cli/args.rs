@@ -63,6 +63,9 @@ pub enum Command {
     /// Check matrix files
     #[command(subcommand)]
     Matrix(MatrixCommand),
+    /// Check a tree's set lists against a build, and propose a patch
+    #[command(subcommand)]
+    Sets(SetsCommand),
     /// Attach to the console of a live guest
     #[command(after_help = "Example:\n  fallout console portable/sparc64/stock/candidate")]
     Console(ConsoleArgs),
@@ -219,6 +222,42 @@ pub enum MatrixCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<Utf8PathBuf>,
     },
+}
+
+/// `fallout sets …`
+#[derive(Debug, Subcommand)]
+pub enum SetsCommand {
+    /// Compare lists and DESTDIR as checkflist does, without the tree's tools
+    #[command(after_help = "Example:\n  fallout sets check --tree src --port amd64 --destdir dest")]
+    Check(SetsArgs),
+    /// Print a patch for distrib/sets/lists with which the check passes
+    #[command(after_help = "Example:\n  fallout sets propose --tree src \\\n    \
+        --port amd64 --destdir dest.amd64 --port sparc64 --destdir dest.sparc64 > lists.diff")]
+    Propose {
+        /// Which tree and builds
+        #[command(flatten)]
+        on: SetsArgs,
+        /// A build's log with the check's blocks, where there are no SETS.* files in DESTDIR
+        #[arg(long, value_name = "FILE")]
+        log: Option<Utf8PathBuf>,
+        /// The file to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<Utf8PathBuf>,
+    },
+}
+
+/// A tree and builds of it.
+#[derive(Debug, Args)]
+pub struct SetsArgs {
+    /// The source tree
+    #[arg(long, value_name = "DIR")]
+    pub tree: Utf8PathBuf,
+    /// A port: MACHINE or MACHINE-ARCH; once for each build
+    #[arg(long = "port", required = true, value_name = "PORT")]
+    pub ports: Vec<String>,
+    /// The DESTDIR of the port's build, in the order of the ports
+    #[arg(long = "destdir", required = true, value_name = "DIR")]
+    pub destdirs: Vec<Utf8PathBuf>,
 }
 
 /// `fallout console`

@@ -161,7 +161,12 @@ fn absent_tree(field: String, dir: &Utf8Path) -> Option<Problem> {
 }
 
 fn absent_file(field: String, file: &Utf8Path) -> Option<Problem> {
-    let message = || format!("no file {}: expected a quilt series", tidy(file));
+    let message = || {
+        format!(
+            "no file {}: expected a quilt series, or mails of git format-patch",
+            tidy(file)
+        )
+    };
     (!file.is_file()).then(|| Problem::new(field, message()))
 }
 

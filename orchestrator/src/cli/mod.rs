@@ -27,6 +27,7 @@ pub mod report;
 pub mod repro;
 pub mod resume;
 pub mod run;
+pub mod sets;
 pub mod show;
 
 use args::{Cli, Command};
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Image(command) => image::run(&context, &command),
         Command::Port(command) => port::run(&context, &command),
         Command::Matrix(command) => matrix::run(&context, &command),
+        Command::Sets(command) => sets::run(&context, &command),
         Command::Console(args) => console::run(&context, &args),
         Command::Repro(args) => repro::run(&context, &args),
         Command::Completions(args) => completions::run(&args),

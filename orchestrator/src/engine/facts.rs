@@ -11,6 +11,7 @@ use crate::build;
 use crate::host::dirs::Dirs;
 use crate::host::files;
 use crate::host::machine::{Machine, program_identity};
+use crate::host::series;
 use crate::image;
 use crate::model::{JobKind, Key, Port, PortName};
 use crate::plan::{self, Capacity, Facts, ImageFact, Inputs, Plan, Resolved, SourceFact};
@@ -102,7 +103,7 @@ impl Setup {
                 .project
                 .patches
                 .as_deref()
-                .map(files::series_hash)
+                .map(series::hash)
                 .transpose()
                 .map_err(|e| RunError::Input(e.to_string()))?;
             // A package that was never fetched has no identity yet.
@@ -133,7 +134,7 @@ impl Setup {
                     .project
                     .patches
                     .as_deref()
-                    .map(files::series_hash)
+                    .map(series::hash)
                     .transpose()
                     .map_err(|e| RunError::Input(e.to_string()))?,
             };

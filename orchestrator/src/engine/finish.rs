@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::host::files;
+use crate::host::series;
 use crate::model::{CellId, CellResult, Event, Key, Side, StageResult};
 use crate::report::{self, RunReport};
 use crate::verdict;
 
 use super::run::{Dispatch, Finished};
 use super::{RunError, sources};
+
+/// A patch's file name, without the directory in which the series has it.
+fn base_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
 
 impl Dispatch {
     /// Verdict, report, goodbye.
@@ -100,14 +105,14 @@ impl Dispatch {
             let Ok(Some(tree)) = tree else { continue };
             bases.push(tree.short().to_owned());
             let series = suite.patches(Side::Candidate);
-            let Some(hash) = series.and_then(|s| files::series_hash(s).ok()) else {
+            let Some(hash) = series.and_then(|s| series::hash(s).ok()) else {
                 patched.push(tree.short().to_owned());
                 continue;
             };
             patched.push(format!("{}+{}", tree.short(), hash.short()));
-            let list = series.and_then(|s| files::series_patches(s).ok());
-            let file_names = list.iter().flatten().filter_map(|p| p.file_name());
-            patches.extend(file_names.map(str::to_owned));
+            let list = series.and_then(|s| series::read(s).ok());
+            let named = list.into_iter().flatten();
+            patches.extend(named.map(|p| base_name(&p.name).to_owned()));
         }
         let source = |ids: Vec<String>, patches| report::Source {
             name: names.join(", "),

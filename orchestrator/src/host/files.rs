@@ -1,7 +1,7 @@
 //! Files: written whole or not at all, hashed by content; programs by name.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -121,59 +121,6 @@ fn list(root: &Utf8Path, below: &Utf8Path, into: &mut Vec<Utf8PathBuf>) -> Resul
         }
     }
     Ok(())
-}
-
-/// The identity of a quilt series: its own text and that of every patch it names. A changed
-/// comment in the series changes it too; what is not named does not.
-pub fn series_hash(series: &Utf8Path) -> Result<Key, FileError> {
-    let mut parts: Vec<Vec<u8>> = Vec::new();
-    for patch in series_patches(series)? {
-        parts.push(patch.as_str().as_bytes().to_vec());
-        parts.push(read_bounded(&patch, MAX_PATCH_BYTES)?);
-    }
-    let text = read_bounded(series, MAX_PATCH_BYTES)?;
-    // Only file names and content: another clone of the same tree has the same series.
-    let dir = series.parent().unwrap_or(Utf8Path::new(""));
-    for part in parts.iter_mut().step_by(2) {
-        let name = String::from_utf8_lossy(part).into_owned();
-        let relative = Utf8Path::new(&name)
-            .strip_prefix(dir)
-            .map(Utf8Path::to_owned);
-        if let Ok(relative) = relative {
-            *part = relative.into_string().into_bytes();
-        }
-    }
-    parts.push(text);
-    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    Ok(Key::of("series 1", &parts))
-}
-
-/// The largest patch or series file, in bytes.
-const MAX_PATCH_BYTES: u64 = 64 << 20;
-
-/// The patches that a quilt series names, in its order, beside the series. Comments, empty lines
-/// and what follows a patch's name (`-p1`) are passed by.
-pub fn series_patches(series: &Utf8Path) -> Result<Vec<Utf8PathBuf>, FileError> {
-    let text = read_bounded(series, MAX_PATCH_BYTES)?;
-    let text = String::from_utf8_lossy(&text);
-    let dir = series.parent().unwrap_or(Utf8Path::new(""));
-    Ok(text
-        .lines()
-        .filter_map(|line| line.split('#').next()?.split_whitespace().next())
-        .map(|name| dir.join(name))
-        .collect())
-}
-
-fn read_bounded(path: &Utf8Path, most_bytes: u64) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|f| f.take(most_bytes + 1).read_to_end(&mut bytes))
-        .map_err(failed("read", path))?;
-    if bytes.len() as u64 > most_bytes {
-        let cause = io::Error::other(format!("is larger than {} MiB", most_bytes >> 20));
-        return Err(failed("read", path)(cause));
-    }
-    Ok(bytes)
 }
 
 /// Where a program is: the first executable file of that name in `PATH`.

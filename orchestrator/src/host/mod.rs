@@ -2,8 +2,10 @@
 
 pub mod dirs;
 pub mod files;
+pub mod git;
 pub mod lock;
 pub mod machine;
 pub mod process;
+pub mod series;
 pub mod text;
 pub mod yaml;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, did_you_mean};
@@ -26,7 +26,8 @@ pub struct Project {
     pub description: String,
     /// Where the source comes from.
     pub source: Source,
-    /// A quilt `series` file: the patches that make the candidate out of the baseline.
+    /// A quilt `series` file, or mails of `git format-patch --stdout`: the patches that make the
+    /// candidate out of the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patches: Option<Utf8PathBuf>,
     /// How it is built.
@@ -67,7 +68,7 @@ pub struct Source {
     /// A Debian source package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debian_source: Option<DebianSource>,
-    /// A git revision. Reserved: not built yet.
+    /// A revision of a git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitSource>,
 }
@@ -86,10 +87,33 @@ pub struct DebianSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GitSource {
-    /// What `git clone` takes.
+    /// What `git clone` takes: an address, or a directory of this machine.
     pub url: String,
     /// A branch, tag or commit.
     pub revision: String,
+}
+
+impl GitSource {
+    /// The repository as a directory, where it is not an address: neither `https://…` nor
+    /// `host:path`.
+    pub fn dir(&self) -> Option<&Utf8Path> {
+        let before_colon = self.url.split(':').next().unwrap_or("");
+        let address = self.url.contains("://")
+            || (before_colon.len() < self.url.len() && !before_colon.contains('/'));
+        (!address).then(|| Utf8Path::new(&self.url))
+    }
+
+    fn check(&self, at: &str, found: &mut Vec<Problem>) {
+        for (field, word) in [("url", &self.url), ("revision", &self.revision)] {
+            let odd = |c: char| c.is_control() || (field == "revision" && c.is_whitespace());
+            if word.is_empty() || word.starts_with('-') || word.contains(odd) {
+                found.push(Problem::new(
+                    format!("{at}.{field}"),
+                    format!("'{word}' is not a {field} of git's"),
+                ));
+            }
+        }
+    }
 }
 
 impl Source {
@@ -105,11 +129,8 @@ impl Source {
                 "expected exactly one of path, debian_source, git",
             ));
         }
-        if self.git.is_some() {
-            found.push(
-                Problem::new(format!("{at}.git"), "git sources cannot be used yet")
-                    .help("check the tree out and give it as path".to_owned()),
-            );
+        if let Some(git) = &self.git {
+            git.check(&format!("{at}.git"), found);
         }
         if self.path.as_ref().is_some_and(|p| p.as_str().is_empty()) {
             found.push(Problem::new(

@@ -83,7 +83,7 @@ pub struct SuiteSpec {
     /// Where the source comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// A quilt `series` file; with a project file, it replaces that one's.
+    /// A quilt `series` file, or mails of `git format-patch --stdout`; with a project file, it replaces that one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patches: Option<Utf8PathBuf>,
     /// How it is built.

@@ -193,6 +193,11 @@ fn join(spec: &SuiteSpec, base: &Utf8Path, file: Option<&ProjectFile>) -> Option
     if let Some(path) = &mut project.source.path {
         *path = tidy(&dir.join(&*path));
     }
+    if let Some(git) = &mut project.source.git
+        && let Some(path) = git.dir()
+    {
+        git.url = tidy(&dir.join(path)).into_string();
+    }
     project.patches = match (&spec.patches, &project.patches) {
         (Some(own), _) => Some(tidy(&base.join(own))),
         (None, Some(theirs)) => Some(tidy(&dir.join(theirs))),

@@ -1,6 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::host::series;
 
 fn tmp() -> (tempfile::TempDir, Utf8PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -86,16 +87,17 @@ fn a_series_is_its_patches() {
         root.join("series")
     };
     let (one, two) = (make("one"), make("two"));
-    let names = series_patches(&one).unwrap();
-    assert_eq!(names, [dir.join("one/a.patch"), dir.join("one/b.patch")]);
-    let base = series_hash(&one).unwrap();
-    assert_eq!(base, series_hash(&two).unwrap());
+    let patches = series::read(&one).unwrap();
+    let names: Vec<&str> = patches.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["a.patch", "b.patch"]);
+    let base = series::hash(&one).unwrap();
+    assert_eq!(base, series::hash(&two).unwrap());
     fs::write(dir.join("two/unnamed.patch"), "C").unwrap();
-    assert_eq!(base, series_hash(&two).unwrap());
+    assert_eq!(base, series::hash(&two).unwrap());
     fs::write(dir.join("two/b.patch"), "BB").unwrap();
-    assert_ne!(base, series_hash(&two).unwrap());
+    assert_ne!(base, series::hash(&two).unwrap());
     fs::remove_file(dir.join("two/b.patch")).unwrap();
-    let error = series_hash(&two).unwrap_err().to_string();
+    let error = series::hash(&two).unwrap_err().to_string();
     assert!(error.contains("b.patch"), "{error}");
 }
 

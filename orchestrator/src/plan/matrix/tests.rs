@@ -94,7 +94,6 @@ m.yaml:14:5: suites[0].timeout: is zero: expected for example 20m
 m.yaml:15:13: suites[0].ports[0]: unknown port of this matrix 'r64be': expected one of p64, p46, p64
 m.yaml:16:5: suites[1].name: 's' is the name of an earlier suite
 m.yaml:17:5: suites[1].source: expected exactly one of path, debian_source, git
-m.yaml:17:25: suites[1].source.git: git sources cannot be used yet; check the tree out and give it as path
 m.yaml:18:25: suites[1].build.prefix: 'usr/tests' is not an absolute directory of the guest: expected for example /usr/tests/portable
 m.yaml:18:44: suites[1].build.dir: '../..' leaves the tree: expected a directory in it
 m.yaml:18:56: suites[1].build.install: is empty: expected at least one target, for example install

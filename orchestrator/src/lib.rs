@@ -23,6 +23,7 @@ pub mod image;
 pub mod plan;
 pub mod report;
 pub mod suite;
+pub mod trigger;
 pub mod verdict;
 
 pub mod engine;

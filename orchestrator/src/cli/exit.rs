@@ -94,7 +94,9 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSuchRun { .. } | StoreError::Busy(_) => Self::usage(error),
-            StoreError::Io { .. } | StoreError::Form { .. } => Self::host(error),
+            StoreError::Io { .. } | StoreError::Form { .. } | StoreError::Db { .. } => {
+                Self::host(error)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! There is no I/O in this module: values, their text forms and total functions over them.
 
 pub mod cell;
+pub mod change;
 pub mod crash;
 pub mod event;
 pub mod finding;
@@ -15,6 +16,8 @@ pub mod project;
 pub mod units;
 pub mod watch;
 
+pub use cell::{CellId, CellResult, Crash, CrashKind, GuestEnd, GuestRecord, Side};
+pub use change::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority};
 pub use cell::{CellId, CellResult, Damage, GuestEnd, GuestRecord, Side};
 pub use crash::{Crash, CrashKind, Reproduced, Section};
 pub use event::{Event, JobKind, Stamped};

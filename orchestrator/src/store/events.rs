@@ -110,6 +110,35 @@ pub fn read(path: &Path) -> Result<Vec<Stamped>, StoreError> {
     }
 }
 
+/// Reads whole lines from byte `from` on, until `most` bytes or the end; a torn last line waits.
+/// Returns the events and where the next reading begins.
+pub fn read_from(path: &Path, from: u64, most: usize) -> Result<(Vec<Stamped>, u64), StoreError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), from)),
+        Err(e) => return Err(StoreError::io("read", path, e)),
+    };
+    file.seek(SeekFrom::Start(from))
+        .map_err(|e| StoreError::io("seek", path, e))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let (mut line, mut out, mut at) = (Vec::new(), Vec::new(), from);
+    while at - from < most as u64 {
+        line.clear();
+        let n = reader
+            .read_until(b'\n', &mut line)
+            .map_err(|e| StoreError::io("read", path, e))?;
+        if n == 0 || line.last() != Some(&b'\n') {
+            break;
+        }
+        out.push(serde_json::from_slice(&line).map_err(|e| StoreError::Form {
+            path: path.to_owned(),
+            cause: format!("at byte {at}: {e}"),
+        })?);
+        at += n as u64;
+    }
+    Ok((out, at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

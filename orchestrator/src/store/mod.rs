@@ -2,11 +2,14 @@
 //!
 //! A run is a directory; its log of events is the truth and everything else in it can be made
 //! again from the log and the cache. Results of cells are kept a second time by key, in the cache,
-//! where later runs find them. There is no database here yet: `docs/adr/0002-event-log.md` says why.
+//! where later runs find them. The [`index`] over all runs is made from the logs and can be deleted;
+//! the [`queue`] of the daemon cannot.
 
 pub mod cells;
 pub mod durations;
 pub mod events;
+pub mod index;
+pub mod queue;
 pub mod runs;
 
 use std::io;
@@ -43,12 +46,30 @@ pub enum StoreError {
         /// The nearest ids, or that there are none.
         hint: String,
     },
+    /// A database did not do its part.
+    #[error("cannot {what} {path}: {cause}")]
+    Db {
+        /// `open`, `read`, `write`, `migrate`.
+        what: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// The driver's answer.
+        cause: sqlx::Error,
+    },
     /// Another process works on the run.
     #[error("run {0} is in use by another fallout process")]
     Busy(String),
 }
 
 impl StoreError {
+    pub(crate) fn db(what: &'static str, path: &Path, cause: sqlx::Error) -> Self {
+        Self::Db {
+            what,
+            path: path.to_owned(),
+            cause,
+        }
+    }
+
     pub(crate) fn io(what: &'static str, path: &Path, cause: io::Error) -> Self {
         Self::Io {
             what,

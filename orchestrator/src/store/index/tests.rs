@@ -1,0 +1,306 @@
+//! The index over logs as runs leave them: whole, torn, growing, gone, and read twice.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Index;
+use crate::model::{
+    Attempt, CaseId, CellId, Crash, CrashKind, Event, Outcome, RunId, Side, StageResult,
+};
+use crate::store::events::EventLog;
+use crate::store::runs::{RunDir, RunRecord, new_id};
+
+struct Runs {
+    dir: tempfile::TempDir,
+}
+
+impl Runs {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("runs")
+    }
+
+    fn run(&self) -> (RunDir, EventLog, RunId) {
+        let id = new_id();
+        let record = RunRecord {
+            format: 1,
+            id: id.clone(),
+            matrix_path: "/m.yaml".into(),
+            matrix: "m".into(),
+            images_dir: "/images".into(),
+            started: jiff::Timestamp::now(),
+            ports: vec![],
+            suites: vec![],
+            fresh: false,
+            revisions: [("s".to_owned(), format!("rev-{id}"))].into(),
+        };
+        let dir = RunDir::create(&self.path(), &record).unwrap();
+        let log = EventLog::open(&dir.events_path()).unwrap();
+        (dir, log, id)
+    }
+}
+
+fn cell(port: &str) -> CellId {
+    CellId {
+        suite: "s".into(),
+        port: port.into(),
+        variant: "stock".into(),
+        side: Side::Candidate,
+    }
+}
+
+fn done(port: &str, case: &str, outcome: Outcome) -> Event {
+    Event::AttemptDone {
+        cell: cell(port),
+        attempt: Attempt {
+            case: case.parse().unwrap(),
+            pass: 1,
+            guest: 1,
+            outcome,
+            reason: (outcome == Outcome::Failed).then(|| "because".to_owned()),
+            duration: Some(Duration::from_millis(7)),
+            output: None,
+        },
+    }
+}
+
+async fn rows(index: &Index, case: &str) -> Vec<(String, Outcome)> {
+    let case: CaseId = case.parse().unwrap();
+    let rows = index.history(&case, None, None, 100).await.unwrap();
+    rows.unwrap_or_default()
+        .into_iter()
+        .map(|r| (r.port.0, r.outcome))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_growing_log_is_read_once_and_a_deleted_index_is_made_again() {
+    let runs = Runs::new();
+    let file = runs.dir.path().join("index.sqlite");
+    let index = Index::open(&file).await.unwrap();
+    let (dir, mut log, id) = runs.run();
+    log.append(Event::RunStarted {
+        run: id.clone(),
+        matrix: "m".into(),
+        cells: vec![cell("big"), cell("little")],
+    })
+    .unwrap();
+    log.append(done("big", "p:a", Outcome::Failed)).unwrap();
+    let (caught, trouble) = index.catch_up(&runs.path()).await.unwrap();
+    assert_eq!((caught.events, caught.attempts), (2, 1));
+    assert!(trouble.is_empty());
+    // Nothing new, nothing read.
+    assert_eq!(index.catch_up(&runs.path()).await.unwrap().0.events, 0);
+
+    log.append(done("little", "p:a", Outcome::Passed)).unwrap();
+    // A torn line waits for its end.
+    std::io::Write::write_all(
+        &mut std::fs::OpenOptions::new()
+            .append(true)
+            .open(dir.events_path())
+            .unwrap(),
+        b"{\"seq\":3,",
+    )
+    .unwrap();
+    assert_eq!(index.catch_up(&runs.path()).await.unwrap().0.events, 1);
+    let both = vec![
+        ("little".to_owned(), Outcome::Passed),
+        ("big".to_owned(), Outcome::Failed),
+    ];
+    assert_eq!(rows(&index, "p:a").await, both);
+    let one: CaseId = "p:a".parse().unwrap();
+    let big = index
+        .history(&one, Some("big"), None, 9)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(big.len(), 1);
+    assert_eq!(big[0].reason.as_deref(), Some("because"));
+    assert_eq!(big[0].revision, Some(format!("rev-{id}")));
+    assert!(rows(&index, "p:none").await.is_empty());
+
+    index.close().await;
+    std::fs::write(
+        &file,
+        b"this is no database at all, and quite long enough to be looked at",
+    )
+    .unwrap();
+    let again = Index::open(&file).await.unwrap();
+    again.catch_up(&runs.path()).await.unwrap();
+    assert_eq!(rows(&again, "p:a").await, both);
+}
+
+#[tokio::test]
+async fn runs_are_listed_by_cursor_with_their_phase() {
+    let runs = Runs::new();
+    let index = Index::open(&runs.dir.path().join("i.sqlite"))
+        .await
+        .unwrap();
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let (_, mut log, id) = runs.run();
+        log.append(Event::RunStarted {
+            run: id.clone(),
+            matrix: "m".into(),
+            cells: vec![cell("big")],
+        })
+        .unwrap();
+        if n > 0 {
+            log.append(Event::CellFinished {
+                cell: cell("big"),
+                stage: StageResult::Complete,
+                cached: false,
+            })
+            .unwrap();
+            log.append(Event::RunFinished {
+                findings: 0,
+                interrupted: n == 1,
+            })
+            .unwrap();
+        }
+        ids.push(id.0);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    index.catch_up(&runs.path()).await.unwrap();
+    let first = index.runs(None, 2).await.unwrap();
+    let names: Vec<&str> = first.iter().map(|r| r.run.as_str()).collect();
+    assert_eq!(names, [&ids[4], &ids[3]]);
+    let rest = index.runs(Some(&first[1].run), 9).await.unwrap();
+    let phases: Vec<&str> = rest.iter().map(|r| r.phase.word()).collect();
+    assert_eq!(phases, ["finished", "interrupted", "running"]);
+    assert_eq!((rest[0].cells, rest[0].cells_done), (1, 1));
+    assert_eq!((rest[2].cells, rest[2].cells_done), (1, 0));
+    let ports = index.ports().await.unwrap();
+    assert_eq!((ports.len(), ports[0].cells, ports[0].complete), (1, 4, 4));
+}
+
+#[tokio::test]
+async fn a_case_that_goes_both_ways_and_a_crash_in_two_runs_are_grouped() {
+    let runs = Runs::new();
+    let index = Index::open(&runs.dir.path().join("i.sqlite"))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let (dir, mut log, _) = runs.run();
+        let outcomes = [Outcome::Passed, Outcome::Failed, Outcome::Skipped];
+        let mut attempts = Vec::new();
+        for outcome in outcomes {
+            let event = done("big", "p:flaky", outcome);
+            if let Event::AttemptDone { attempt, .. } = &event {
+                attempts.push(attempt.clone());
+            }
+            log.append(event).unwrap();
+        }
+        log.append(Event::GuestCrashed {
+            cell: cell("big"),
+            guest: 1,
+            crash: Crash {
+ blamed: Some("p:flaky".parse().unwrap()),
+ ..Crash::new(CrashKind::Panic, "panic: here".into())
+ },
+        })
+        .unwrap();
+        let result = serde_json::json!({
+            "id": cell("big"), "key": "k".repeat(64), "stage": "complete",
+            "attempts": attempts, "guests": [],
+        });
+        let result = serde_json::from_value(result).unwrap();
+        dir.put_cell(&result).unwrap();
+        log.append(Event::CellFinished {
+            cell: cell("big"),
+            stage: StageResult::Complete,
+            cached: false,
+        })
+        .unwrap();
+    }
+    index.catch_up(&runs.path()).await.unwrap();
+    let flakes = index.flakes(9).await.unwrap();
+    assert_eq!(flakes.len(), 1);
+    assert_eq!((flakes[0].cells, flakes[0].bad, flakes[0].total), (2, 2, 4));
+    let rates = index.rates(&"p:flaky".parse().unwrap()).await.unwrap();
+    assert_eq!((rates[0].attempts, rates[0].bad, rates[0].mixed), (4, 2, 2));
+    let groups = index.crash_groups(9).await.unwrap();
+    assert_eq!((groups.len(), groups[0].count), (1, 2));
+    assert_eq!(groups[0].ports, ["big".into()]);
+    let crashes = index.crashes(groups[0].id, 9).await.unwrap();
+    assert_eq!(crashes.len(), 2);
+    assert_eq!(crashes[0].cell, "s/big/stock/candidate");
+    assert_eq!(crashes[0].blamed, Some("p:flaky".parse().unwrap()));
+}
+
+/// A result from the cache counts once: where it was executed, or where it is first seen.
+#[tokio::test]
+async fn a_cached_cell_adds_nothing_that_is_known() {
+    let runs = Runs::new();
+    let index = Index::open(&runs.dir.path().join("i.sqlite"))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let (dir, mut log, _) = runs.run();
+        let Event::AttemptDone { attempt, .. } = done("big", "p:a", Outcome::Passed) else {
+            unreachable!()
+        };
+        let result = serde_json::json!({
+            "id": cell("big"), "key": "c".repeat(64), "stage": "complete",
+            "attempts": [attempt], "guests": [],
+        });
+        dir.put_cell(&serde_json::from_value(result).unwrap())
+            .unwrap();
+        log.append(Event::CellFinished {
+            cell: cell("big"),
+            stage: StageResult::Complete,
+            cached: true,
+        })
+        .unwrap();
+    }
+    index.catch_up(&runs.path()).await.unwrap();
+    assert_eq!(rows(&index, "p:a").await.len(), 1);
+}
+
+#[tokio::test]
+async fn findings_that_come_after_the_last_event_are_found() {
+    let runs = Runs::new();
+    let index = Index::open(&runs.dir.path().join("i.sqlite"))
+        .await
+        .unwrap();
+    let (dir, mut log, id) = runs.run();
+    log.append(done("big", "p:a", Outcome::Failed)).unwrap();
+    log.append(Event::RunFinished {
+        findings: 1,
+        interrupted: false,
+    })
+    .unwrap();
+    index.catch_up(&runs.path()).await.unwrap();
+    let case: CaseId = "p:a".parse().unwrap();
+    assert!(index.findings_of(&case, 9).await.unwrap().is_empty());
+    let finding = serde_json::json!({"kind": "arch_only", "news": "new", "suite": "s",
+        "case": "p:a", "sentence": "p:a fails on big"});
+    let report = serde_json::json!({"verdict": {"findings": [finding], "host_faults": []}});
+    dir.write_file("report.json", report.to_string().as_bytes())
+        .unwrap();
+    index.catch_up(&runs.path()).await.unwrap();
+    let found = index.findings_of(&case, 9).await.unwrap();
+    assert_eq!((found.len(), &found[0].run), (1, &id.0));
+    assert_eq!(found[0].sentence, "p:a fails on big");
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
+    let runs = Runs::new();
+    let index = Index::open(&runs.dir.path().join("i.sqlite"))
+        .await
+        .unwrap();
+    let (dir, ..) = runs.run();
+    std::fs::write(dir.events_path(), b"{not json}\n").unwrap();
+    let (_, mut log, _) = runs.run();
+    log.append(done("big", "p:a", Outcome::Passed)).unwrap();
+    let (caught, trouble) = index.catch_up(&runs.path()).await.unwrap();
+    assert_eq!((caught.attempts, trouble.len()), (1, 1));
+    assert!(trouble[0].contains("at byte 0"), "{trouble:?}");
+    assert!(Path::new(&runs.path()).exists());
+}

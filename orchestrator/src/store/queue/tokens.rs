@@ -1,0 +1,123 @@
+//! Tokens of the API. What is stored is a hash: the token itself is shown once, when it is made.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{Queue, now_ms};
+use crate::store::StoreError;
+
+/// What a token may do beside reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Queue runs.
+    Submit,
+    /// Cancel runs.
+    Cancel,
+}
+
+impl Scope {
+    /// The word used on the command line and in the database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "submit" => Ok(Self::Submit),
+            "cancel" => Ok(Self::Cancel),
+            other => Err(format!(
+                "'{other}' is not a scope: expected submit or cancel"
+            )),
+        }
+    }
+}
+
+/// A token without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TokenRow {
+    /// Whose it is.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+/// The secret has 256 bits from the system, so a plain hash is enough: there is nothing to guess.
+fn hash(token: &str) -> String {
+    crate::model::Key::of("api token", &[token.as_bytes()]).0
+}
+
+fn row_of(row: &sqlx::sqlite::SqliteRow) -> TokenRow {
+    TokenRow {
+        name: row.get("name"),
+        scopes: row
+            .get::<String, _>("scopes")
+            .split(',')
+            .filter_map(|s| s.parse().ok())
+            .collect(),
+    }
+}
+
+impl Queue {
+    /// Keeps a new token's hash. A name that exists gets the new token instead of the old one.
+    pub async fn put_token(
+        &self,
+        name: &str,
+        token: &str,
+        scopes: &[Scope],
+    ) -> Result<(), StoreError> {
+        let scopes: Vec<&str> = scopes.iter().map(|s| s.word()).collect();
+        let mut db = self.db.lock().await;
+        sqlx::query("INSERT OR REPLACE INTO token VALUES (?, ?, ?, ?)")
+            .bind(name)
+            .bind(hash(token))
+            .bind(scopes.join(","))
+            .bind(now_ms())
+            .execute(&mut *db)
+            .await
+            .map_err(self.failed("write"))
+            .map(drop)
+    }
+
+    /// Removes a token. Returns whether it was there.
+    pub async fn remove_token(&self, name: &str) -> Result<bool, StoreError> {
+        let mut db = self.db.lock().await;
+        sqlx::query("DELETE FROM token WHERE name = ?")
+            .bind(name)
+            .execute(&mut *db)
+            .await
+            .map_err(self.failed("write"))
+            .map(|done| done.rows_affected() == 1)
+    }
+
+    /// All tokens.
+    pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        let mut db = self.db.lock().await;
+        let rows = sqlx::query("SELECT name, scopes FROM token ORDER BY name")
+            .fetch_all(&mut *db)
+            .await
+            .map_err(self.failed("read"))?;
+        Ok(rows.iter().map(row_of).collect())
+    }
+
+    /// Whose token it is, and what it may do; none for a wrong one. The look-up is by hash, so its
+    /// time says nothing about how much of a guess was right.
+    pub async fn token(&self, token: &str) -> Result<Option<TokenRow>, StoreError> {
+        let mut db = self.db.lock().await;
+        let row = sqlx::query("SELECT name, scopes FROM token WHERE hash = ?")
+            .bind(hash(token))
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(self.failed("read"))?;
+        Ok(row.as_ref().map(row_of))
+    }
+}

@@ -1,0 +1,312 @@
+//! The daemon's settings: one YAML file.
+//!
+//! [`Settings::check`] finds what the shape cannot say. Paths are relative to the file.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use crate::model::problem::{Problem, did_you_mean};
+use crate::model::units::{de_duration, ser_duration};
+use crate::model::{Policy, Priority};
+
+use super::choice::globs;
+use super::schedule;
+
+/// The file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Version of the file's form: 1.
+    pub format: u32,
+    /// Where pages and API are served.
+    #[serde(default = "loopback")]
+    pub listen: SocketAddr,
+    /// Everybody who reaches the address may read. Needed for another address than loopback.
+    #[serde(default)]
+    pub public: bool,
+    /// The socket that hooks hand pushes to; `daemon.sock` in the runtime directory where absent.
+    #[serde(default)]
+    pub socket: Option<Utf8PathBuf>,
+    /// Runs that may be under way together.
+    #[serde(default = "one")]
+    pub runs_at_once: u32,
+    /// Cores of one run; what its matrix says where absent.
+    #[serde(default)]
+    pub cores: Option<u32>,
+    /// Requests that one address may make in a second, on average; bursts may be ten times that.
+    #[serde(default = "rate")]
+    pub requests_per_second: u32,
+    /// What is watched.
+    #[serde(default)]
+    pub repositories: Vec<Repository>,
+    /// What is run by the clock.
+    #[serde(default)]
+    pub schedules: Vec<Schedule>,
+}
+
+/// A git repository on this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// Its name, in addresses too.
+    pub name: String,
+    /// The directory: bare, or a `.git`.
+    pub path: Utf8PathBuf,
+    /// Where commits are fetched from that a webhook names and the directory lacks.
+    #[serde(default)]
+    pub remote: Option<String>,
+    /// A forge that reports pushes.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
+    /// What is run on a push; every rule that fits queues one run.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// How a forge proves that it is itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Which kind of forge.
+    pub forge: Forge,
+    /// The file with the secret that both know; a line end at its end does not count.
+    pub secret_file: Utf8PathBuf,
+}
+
+/// Kinds of forges, by how they sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forge {
+    /// HMAC-SHA256 of the body in `X-Hub-Signature-256`.
+    Github,
+    /// The secret itself in `X-Gitlab-Token`.
+    Gitlab,
+    /// HMAC-SHA256 of the body in `X-Gitea-Signature` (Gitea and Forgejo).
+    Gitea,
+}
+
+/// What is run when which reference changes where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// References, as globs: `refs/heads/*`.
+    pub refs: Vec<String>,
+    /// Paths, as globs; any change where empty.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// What is run.
+    pub run: What,
+    /// How urgent it is.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What becomes of older changes.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct What {
+    /// The matrix file.
+    pub matrix: Utf8PathBuf,
+    /// Only these ports; all where empty.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// Only these suites; all where empty.
+    #[serde(default)]
+    pub suites: Vec<String>,
+    /// The directory of the repository that takes the place of the suites' `source.path`.
+    #[serde(default = "dot")]
+    pub source_dir: Utf8PathBuf,
+}
+
+/// What is run by the clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Its name.
+    pub name: String,
+    /// Minute, hour, day, month, weekday: `0 3 * * *`.
+    pub cron: String,
+    /// The time zone that the hours are of: `Europe/Berlin`.
+    #[serde(default = "utc")]
+    pub zone: String,
+    /// It fires up to so much later, by a fixed dice: not everything at the full hour.
+    #[serde(
+        default,
+        deserialize_with = "de_duration",
+        serialize_with = "ser_duration"
+    )]
+    pub jitter: Duration,
+    /// What becomes of times that passed while the daemon was down.
+    #[serde(default)]
+    pub catch_up: CatchUp,
+    /// Not where the reference names the same commit as at the last time.
+    #[serde(default)]
+    pub only_if_changed: bool,
+    /// The repository.
+    pub repository: String,
+    /// The full reference whose commit is run.
+    pub reference: String,
+    /// What is run.
+    pub run: What,
+    /// How urgent it is.
+    #[serde(default = "nightly")]
+    pub priority: Priority,
+}
+
+/// What becomes of times that passed while the daemon was down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// One run for all of them, at once.
+    #[default]
+    Once,
+    /// They are left out.
+    Skip,
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8077))
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn rate() -> u32 {
+    50
+}
+
+fn dot() -> Utf8PathBuf {
+    ".".into()
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn nightly() -> Priority {
+    Priority::Nightly
+}
+
+impl Settings {
+    /// What is wrong beyond the shape.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.format != 1 {
+            let message = format!("is {}: this version reads 1", self.format);
+            problems.push(Problem::new("format", message));
+        }
+        if !self.listen.ip().is_loopback() && !self.public {
+            let message = format!(
+                "{} can be reached from other machines: expected a loopback address, or public: true",
+                self.listen
+            );
+            problems.push(Problem::new("listen", message));
+        }
+        for (field, n) in [
+            ("runs_at_once", self.runs_at_once),
+            ("requests_per_second", self.requests_per_second),
+        ] {
+            if n == 0 {
+                problems.push(Problem::new(field, "is 0: expected at least 1"));
+            }
+        }
+        let names: Vec<&str> = self.repositories.iter().map(|r| r.name.as_str()).collect();
+        twice("repositories", &names, &mut problems);
+        for (i, repository) in self.repositories.iter().enumerate() {
+            let at = format!("repositories[{i}]");
+            bad_name(&format!("{at}.name"), &repository.name, &mut problems);
+            let rules: Vec<&str> = repository.rules.iter().map(|r| r.name.as_str()).collect();
+            twice(&format!("{at}.rules"), &rules, &mut problems);
+            for (k, rule) in repository.rules.iter().enumerate() {
+                let at = format!("{at}.rules[{k}]");
+                if rule.refs.is_empty() {
+                    let message = "is empty: expected for example [refs/heads/*]";
+                    problems.push(Problem::new(format!("{at}.refs"), message));
+                }
+                for (field, list) in [("refs", &rule.refs), ("paths", &rule.paths)] {
+                    if let Err(why) = globs(list) {
+                        problems.push(Problem::new(format!("{at}.{field}"), why));
+                    }
+                }
+                outside(&format!("{at}.run.source_dir"), &rule.run, &mut problems);
+            }
+        }
+        let schedules: Vec<&str> = self.schedules.iter().map(|s| s.name.as_str()).collect();
+        twice("schedules", &schedules, &mut problems);
+        for (i, one) in self.schedules.iter().enumerate() {
+            let at = format!("schedules[{i}]");
+            if !names.contains(&one.repository.as_str()) {
+                let message = format!("no repository '{}'", one.repository);
+                let help = did_you_mean(&one.repository, names.iter().copied());
+                problems.push(Problem::new(format!("{at}.repository"), message).help(help));
+            }
+            if let Err((field, why)) = schedule::Clock::of(one) {
+                problems.push(Problem::new(format!("{at}.{field}"), why));
+            }
+            outside(&format!("{at}.run.source_dir"), &one.run, &mut problems);
+        }
+        problems
+    }
+
+    /// The repository of a name.
+    pub fn repository(&self, name: &str) -> Option<&Repository> {
+        self.repositories.iter().find(|r| r.name == name)
+    }
+
+    /// The same with every path made absolute or relative to what `base` is relative to.
+    #[must_use]
+    pub fn below(mut self, base: &camino::Utf8Path) -> Self {
+        let join = |path: &mut Utf8PathBuf| *path = base.join(&*path);
+        self.socket.iter_mut().for_each(join);
+        for repository in &mut self.repositories {
+            join(&mut repository.path);
+            if let Some(webhook) = &mut repository.webhook {
+                join(&mut webhook.secret_file);
+            }
+            repository
+                .rules
+                .iter_mut()
+                .for_each(|r| join(&mut r.run.matrix));
+        }
+        self.schedules
+            .iter_mut()
+            .for_each(|s| join(&mut s.run.matrix));
+        self
+    }
+}
+
+fn twice(at: &str, names: &[&str], problems: &mut Vec<Problem>) {
+    let mut seen = BTreeSet::new();
+    for (i, name) in names.iter().enumerate() {
+        if !seen.insert(name) {
+            let message = format!("'{name}' is there twice");
+            problems.push(Problem::new(format!("{at}[{i}].name"), message));
+        }
+    }
+}
+
+fn bad_name(at: &str, name: &str, problems: &mut Vec<Problem>) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    if name.is_empty() || !name.chars().all(fits) || name.starts_with('.') {
+        let message = format!("'{name}': expected letters, digits and . _ + -");
+        problems.push(Problem::new(at, message));
+    }
+}
+
+fn outside(at: &str, what: &What, problems: &mut Vec<Problem>) {
+    let dir = &what.source_dir;
+    if dir.is_absolute() || dir.components().any(|c| c.as_str() == "..") {
+        let message = format!("'{dir}' leads out of the repository");
+        problems.push(Problem::new(at, message));
+    }
+}

@@ -90,6 +90,8 @@ fn write_run(runs: &Path, number: usize) -> usize {
                     }),
                     duration: Some(Duration::from_millis(dice as u64)),
                     output: None,
+                    purpose: fallout::model::Purpose::default(),
+                    doubtful: None,
                 },
             });
         }
@@ -98,12 +100,15 @@ fn write_run(runs: &Path, number: usize) -> usize {
                 cell: cell(p),
                 guest: 1,
                 crash: Crash {
- blamed: Some(case(number % CASES)),
- ..Crash::new(CrashKind::Panic, format!(
-                        "panic: kernel diagnostic assertion {} failed",
-                        (number + p) % 40
-                    ))
- },
+                    blamed: Some(case(number % CASES)),
+                    ..Crash::new(
+                        CrashKind::Panic,
+                        format!(
+                            "panic: kernel diagnostic assertion {} failed",
+                            (number + p) % 40
+                        ),
+                    )
+                },
             });
         }
         put(Event::CellFinished {

@@ -16,9 +16,8 @@ pub mod project;
 pub mod units;
 pub mod watch;
 
-pub use cell::{CellId, CellResult, Crash, CrashKind, GuestEnd, GuestRecord, Side};
-pub use change::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority};
 pub use cell::{CellId, CellResult, Damage, GuestEnd, GuestRecord, Side};
+pub use change::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority};
 pub use crash::{Crash, CrashKind, Reproduced, Section};
 pub use event::{Event, JobKind, Stamped};
 pub use finding::{Finding, FindingKind, News, PortTally, TraitSplit, Verdict};

@@ -3,7 +3,8 @@
 //! [`Settings::check`] finds what the shape cannot say. Paths are relative to the file.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+// An address is data: nothing is opened here.
+use core::net::SocketAddr;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;

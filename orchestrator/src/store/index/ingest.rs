@@ -19,7 +19,7 @@ use crate::store::StoreError;
 use crate::store::events;
 use crate::store::runs::{self, RunDir, RunRecord};
 
-use super::query::RunPhase;
+use super::rows::RunPhase;
 use super::{Index, Writer, words};
 
 /// How much of a log is read at once, in bytes.

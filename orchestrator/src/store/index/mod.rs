@@ -13,12 +13,13 @@
 
 mod ingest;
 mod query;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use ingest::Caught;
-pub use query::{
+pub use rows::{
     CaseRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PortRow, RateRow, RunPhase,
     RunRow, SideCount,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Index;
 use crate::model::{
-    Attempt, CaseId, CellId, Crash, CrashKind, Event, Outcome, RunId, Side, StageResult,
+    Attempt, CaseId, CellId, Crash, CrashKind, Event, Outcome, Purpose, RunId, Side, StageResult,
 };
 use crate::store::events::EventLog;
 use crate::store::runs::{RunDir, RunRecord, new_id};
@@ -65,6 +65,8 @@ fn done(port: &str, case: &str, outcome: Outcome) -> Event {
             reason: (outcome == Outcome::Failed).then(|| "because".to_owned()),
             duration: Some(Duration::from_millis(7)),
             output: None,
+            purpose: Purpose::default(),
+            doubtful: None,
         },
     }
 }
@@ -200,9 +202,9 @@ async fn a_case_that_goes_both_ways_and_a_crash_in_two_runs_are_grouped() {
             cell: cell("big"),
             guest: 1,
             crash: Crash {
- blamed: Some("p:flaky".parse().unwrap()),
- ..Crash::new(CrashKind::Panic, "panic: here".into())
- },
+                blamed: Some("p:flaky".parse().unwrap()),
+                ..Crash::new(CrashKind::Panic, "panic: here")
+            },
         })
         .unwrap();
         let result = serde_json::json!({

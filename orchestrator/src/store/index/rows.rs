@@ -1,0 +1,220 @@
+//! The shapes of what the index answers: data, no queries.
+
+use crate::model::{CaseId, CrashKind, FindingKind, News, Outcome, PortName, Side, StageResult};
+
+/// How far a run is, as its log tells.
+///
+/// ```text
+/// running -> finished
+///    ^  `--> interrupted --resume--.
+///    `-----------------------------'
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPhase {
+    /// Its log has no end: it runs, or its process was killed.
+    Running,
+    /// It came to its verdict.
+    Finished,
+    /// It was ended early, in order.
+    Interrupted,
+}
+
+impl RunPhase {
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Running => 0,
+            Self::Finished => 1,
+            Self::Interrupted => 2,
+        }
+    }
+
+    pub(super) fn of(number: i64) -> Self {
+        match number {
+            1 => Self::Finished,
+            2 => Self::Interrupted,
+            _ => Self::Running,
+        }
+    }
+
+    /// The word shown to users.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct RunRow {
+    /// Its identity, which is also the cursor.
+    pub run: String,
+    /// The matrix's name.
+    pub matrix: String,
+    /// When it began.
+    pub started: jiff::Timestamp,
+    /// When it ended.
+    pub ended: Option<jiff::Timestamp>,
+    /// How far it is.
+    pub phase: RunPhase,
+    /// Number of findings.
+    pub findings: u64,
+    /// Cells of the run.
+    pub cells: u64,
+    /// Of them, those that are done.
+    pub cells_done: u64,
+}
+
+/// One attempt in a case's history.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct HistoryRow {
+    /// The run in which it was executed.
+    pub run: String,
+    /// When that run began.
+    pub started: jiff::Timestamp,
+    /// The suite.
+    pub suite: String,
+    /// The port.
+    pub port: PortName,
+    /// The kernel variant.
+    pub variant: String,
+    /// Baseline or candidate.
+    pub side: Side,
+    /// What was tested, where the run knew.
+    pub revision: Option<String>,
+    /// Which pass, from 1.
+    pub pass: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took by the guest's clock, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// Why. Untrusted text.
+    pub reason: Option<String>,
+    /// Where the next page begins: older than this.
+    pub cursor: i64,
+}
+
+/// How a case does on one port, over its newest attempts.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct RateRow {
+    /// The suite.
+    pub suite: String,
+    /// The port.
+    pub port: PortName,
+    /// Attempts that said anything.
+    pub attempts: u64,
+    /// Of them, those that ended badly.
+    pub bad: u64,
+    /// Cells in which it was executed.
+    pub cells: u64,
+    /// Of them, those where it went both ways: same kernel, same program.
+    pub mixed: u64,
+    /// Mean time by the guest's clock, in milliseconds.
+    pub mean_ms: Option<f64>,
+}
+
+/// A case that goes both ways within a cell.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct FlakeRow {
+    /// The case.
+    pub case: CaseId,
+    /// The suite.
+    pub suite: String,
+    /// Cells in which it went both ways.
+    pub cells: u64,
+    /// Bad attempts in them.
+    pub bad: u64,
+    /// All attempts in them that said anything.
+    pub total: u64,
+}
+
+/// Crashes with one signature.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct CrashGroup {
+    /// What they have in common, as a number of this index: it names the group's page.
+    pub id: i64,
+    /// Panic or hang.
+    pub kind: CrashKind,
+    /// The signature.
+    pub signature: String,
+    /// The title of the newest. Untrusted text.
+    pub title: String,
+    /// How many.
+    pub count: u64,
+    /// Ports on which it was seen.
+    pub ports: Vec<PortName>,
+    /// The newest run that saw it.
+    pub last_run: String,
+}
+
+/// One crash.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct CrashRow {
+    /// The run.
+    pub run: String,
+    /// When that run began.
+    pub started: jiff::Timestamp,
+    /// The cell, as text.
+    pub cell: String,
+    /// Which guest of the cell.
+    pub guest: u32,
+    /// The crash's title. Untrusted text.
+    pub title: String,
+    /// The case that ran.
+    pub blamed: Option<CaseId>,
+}
+
+/// How a port does.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct PortRow {
+    /// The port.
+    pub port: PortName,
+    /// The newest cells that ended there.
+    pub cells: u64,
+    /// Of them, those that came to their outcomes.
+    pub complete: u64,
+    /// Of them, those that the host or the emulator broke.
+    pub host_faults: u64,
+    /// Kernels that died or hung in them.
+    pub crashes: u64,
+    /// Mean time from the emulator's start to the guest's first word, in milliseconds.
+    pub boot_ms: Option<f64>,
+    /// Results other than `complete`, with their number.
+    pub stages: Vec<(StageResult, u64)>,
+}
+
+/// A finding of some run.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct FindingRow {
+    /// The run.
+    pub run: String,
+    /// What it says.
+    pub kind: Option<FindingKind>,
+    /// Against the baseline.
+    pub news: Option<News>,
+    /// The suite.
+    pub suite: String,
+    /// The sentence. Untrusted text is in it.
+    pub sentence: String,
+}
+
+/// A case in a list.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CaseRow {
+    /// The case.
+    pub case: CaseId,
+}
+
+/// Attempts of a run by sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct SideCount {
+    /// Ended well.
+    pub good: u64,
+    /// Ended badly.
+    pub bad: u64,
+    /// Said nothing.
+    pub silent: u64,
+}

@@ -19,6 +19,7 @@ const PURE: [&str; 9] = [
     "verdict/",
     "crash/",
     "guest/command.rs",
+    "guest/health.rs",
     "engine/ledger.rs",
 ];
 

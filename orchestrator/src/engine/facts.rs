@@ -13,7 +13,7 @@ use crate::host::files;
 use crate::host::machine::{Machine, program_identity};
 use crate::host::series;
 use crate::image;
-use crate::model::{JobKind, Key, Port, PortName};
+use crate::model::{CellId, JobKind, Key, Port, PortName};
 use crate::plan::{self, Capacity, Facts, ImageFact, Inputs, Plan, Resolved, SourceFact};
 use crate::store::cells::CellCache;
 use crate::store::durations::Durations;
@@ -81,6 +81,12 @@ impl Setup {
     /// The cache of cells.
     pub fn cells(&self) -> CellCache {
         CellCache::new(self.dirs.cache.join("cells").into_std_path_buf())
+    }
+
+    /// What the cases of a cell's suite took on its port before.
+    pub fn case_times(&self, id: &CellId) -> Durations {
+        let name = format!("{}+{}.json", id.suite, id.port);
+        Durations::load(self.dirs.state.join("times").join(name).as_std_path())
     }
 
     /// What the jobs of a run may use together.

@@ -23,12 +23,13 @@ impl Dispatch {
         let ids: Vec<CellId> = self.plan.cells().cloned().collect();
         let mut cells = Vec::with_capacity(ids.len());
         for id in ids {
+            let earlier = self.earlier.remove(&id).unwrap_or_default();
             cells.push(self.results.remove(&id).unwrap_or_else(|| CellResult {
                 key: Key(String::new()),
                 stage: StageResult::Interrupted,
                 detail: Some("the run ended before this cell began".to_owned()),
-                attempts: self.earlier.remove(&id).unwrap_or_default(),
-                guests: Vec::new(),
+                attempts: earlier.attempts,
+                guests: earlier.guests,
                 versions: BTreeMap::new(),
                 cached: false,
                 id,

@@ -1,61 +1,163 @@
-//! The accounts of one cell: which cases are still owed, and what came of the others. Pure.
+//! The accounts of one cell: which cases are still owed, who has taken them, and what came of the
+//! others. Pure.
+//!
+//! ```text
+//!          claim            enter
+//!   owed ----------> taken ----------> done
+//!    ^ ^    guest ends |                 |
+//!    | \---------------/   guest damaged |
+//!    \-----------------------------------/
+//! ```
 //!
 //! A suite always completes: every case of every pass ends with an outcome. A dead guest costs the
 //! case that ran; a fault of the host costs nothing, the case is owed again; a runner that ends
-//! without a word about a case gets a second chance, then the case counts as missed.
+//! without a word about a case gets a second chance, then the case counts as missed. Attempts in a
+//! guest that was found damaged stay, marked, and their cases are owed again, in smaller batches,
+//! until the case after which the guest was damaged is known.
+//!
+//! Once all passes are done, failed cases are owed again in fresh guests (repeats), and what is
+//! suspected of a guest's death is owed alone (confirmations). Several guests may draw on one
+//! account at once; each has a number.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use crate::model::outcome::Sense;
 use crate::model::{Attempt, CaseId, Outcome, Purpose};
+use crate::plan::share::{Pool, next_share};
+use crate::plan::{Order, Repeats};
 
 /// How often a runner may end without a word about a case before the case is missed.
 const CHANCES: u32 = 2;
+/// Suspects that are run alone in one cell; further ones stay unconfirmed.
+const SUSPECTS: usize = 8;
+/// Cases that are worth a further guest.
+const WORTH_A_GUEST: usize = 8;
+/// Cases before a death that are kept as candidates.
+const CANDIDATES: usize = 5;
+
+/// How a cell's suite is carried out.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// Passes over the suite.
+    pub passes: u32,
+    /// The order within a pass.
+    pub order: Order,
+    /// What is executed again.
+    pub repeats: Repeats,
+    /// Guests that share the suite at most.
+    pub guests: u32,
+    /// What cases took before.
+    pub took: HashMap<CaseId, Duration>,
+}
 
 /// What to ask the runner for next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Which pass over the suite, from 1.
+    /// Why.
+    pub purpose: Purpose,
+    /// Which pass over the suite, or the how-manieth repeat, from 1.
     pub pass: u32,
-    /// The cases owed in that pass, in the suite's order.
+    /// The cases, in the order in which they are to run.
     pub cases: Vec<CaseId>,
 }
 
+/// What a guest may do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Run this; it is taken by the guest now.
+    Batch(Batch),
+    /// There is work, but not for a guest in which something ran already.
+    Fresh,
+    /// Nothing is owed, or others have taken what is.
+    Nothing,
+}
+
+/// How carefully a case is run: what it was in the company of when a guest was damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Care {
+    #[default]
+    None,
+    ByProgram,
+    Alone,
+}
+
+/// One execution that is owed, taken or done.
+type Slot = (Purpose, u32, CaseId);
+
 /// The accounts of one cell.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Ledger {
+    policy: Policy,
     cases: Vec<CaseId>,
-    known: HashSet<CaseId>,
-    passes: u32,
-    guest: u32,
+    places: HashMap<CaseId, usize>,
+    script: Vec<Batch>,
     attempts: Vec<Attempt>,
-    done: HashSet<(u32, CaseId)>,
-    silent_ends: HashMap<(u32, CaseId), u32>,
+    done: HashSet<Slot>,
+    taken: HashMap<Slot, u32>,
+    used: HashSet<u32>,
+    silent_ends: HashMap<Slot, u32>,
+    care: HashMap<CaseId, Care>,
+    harmful: HashSet<CaseId>,
+    suspects: Vec<CaseId>,
+    ends: u64,
 }
 
 impl Ledger {
-    /// Accounts of a cell that makes `passes` passes; `earlier` holds the attempts that an
-    /// interrupted run of the same cell made.
-    pub fn new(passes: u32, earlier: Vec<Attempt>) -> Self {
-        let done = earlier.iter().map(|a| (a.pass, a.case.clone())).collect();
-        let guest = earlier.iter().map(|a| a.guest).max().unwrap_or(0);
+    /// Accounts of a cell; `earlier` holds the attempts that an interrupted run of the same cell
+    /// made.
+    pub fn new(policy: Policy, earlier: Vec<Attempt>) -> Self {
+        let done = earlier
+            .iter()
+            .filter(|a| a.counts())
+            .map(|a| (a.purpose, a.pass, a.case.clone()))
+            .collect();
         Self {
-            cases: Vec::new(),
-            known: HashSet::new(),
-            passes,
-            guest,
+            policy,
             attempts: earlier,
             done,
-            silent_ends: HashMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// Accounts of exactly these cases in exactly this order, for one guest. A case that comes again
+    /// is a further pass.
+    pub fn script(cases: &[CaseId]) -> Self {
+        let mut script: Vec<Batch> = Vec::new();
+        let mut times: HashMap<&CaseId, u32> = HashMap::new();
+        for case in cases {
+            let pass = times.entry(case).or_insert(0);
+            *pass += 1;
+            match script.last_mut() {
+                Some(last) if last.pass == *pass => last.cases.push(case.clone()),
+                _ => script.push(Batch {
+                    purpose: Purpose::Probe,
+                    pass: *pass,
+                    cases: vec![case.clone()],
+                }),
+            }
+        }
+        Self {
+            script,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the suite's own list must be known before anything runs. A script needs it only where
+    /// a runner has an order of its own.
+    pub fn wants_list(&self, runner_orders: bool) -> bool {
+        let long = |batch: &Batch| batch.cases.len() > 1;
+        let needed = self.script.is_empty() || (runner_orders && self.script.iter().any(long));
+        needed && !self.is_listed()
     }
 
     /// Sets the suite's cases, in its order; a name that comes twice counts once.
     pub fn set_cases(&mut self, cases: Vec<CaseId>) {
-        self.known.clear();
+        self.places.clear();
         self.cases.clear();
         for case in cases {
-            if self.known.insert(case.clone()) {
+            if !self.places.contains_key(&case) {
+                self.places.insert(case.clone(), self.cases.len());
                 self.cases.push(case);
             }
         }
@@ -68,103 +170,371 @@ impl Ledger {
 
     /// Attempts owed in all passes together.
     pub fn total(&self) -> u64 {
-        self.cases.len() as u64 * u64::from(self.passes)
+        self.cases.len() as u64 * u64::from(self.policy.passes)
     }
 
-    /// A new guest begins; returns its number, from 1.
-    pub fn next_guest(&mut self) -> u32 {
-        self.guest += 1;
-        self.guest
+    /// The place of a case in the suite's own order.
+    pub fn place(&self, case: &CaseId) -> Option<usize> {
+        self.places.get(case).copied()
     }
 
-    /// The next cases to run; `None` when nothing is owed.
-    pub fn next_batch(&self) -> Option<Batch> {
-        (1..=self.passes).find_map(|pass| {
-            let cases: Vec<CaseId> = self
-                .cases
-                .iter()
-                .filter(|case| !self.done.contains(&(pass, (*case).clone())))
-                .cloned()
-                .collect();
-            (!cases.is_empty()).then_some(Batch { pass, cases })
-        })
+    /// Cases that ended by themselves so far, in any guest: what tells progress from a loop.
+    pub fn ends(&self) -> u64 {
+        self.ends
     }
 
-    /// Enters a result. `None` where the case was not owed: a name that the suite did not list,
-    /// or a second result for one execution. A guest is not trusted with the accounts.
-    pub fn enter(
+    /// What a guest may do next. A batch is the guest's own until it has ended or
+    /// [`released`](Self::release) it.
+    pub fn next(&mut self, guest: u32) -> Next {
+        let Some(batch) = self.draw() else {
+            return Next::Nothing;
+        };
+        let alone = match batch.purpose {
+            Purpose::Pass => self.policy.order == Order::EachAlone,
+            Purpose::Repeat | Purpose::Confirm => true,
+            Purpose::Probe => false,
+        };
+        if alone && self.used.contains(&guest) {
+            return Next::Fresh;
+        }
+        for case in &batch.cases {
+            let slot = (batch.purpose, batch.pass, case.clone());
+            self.taken.insert(slot, guest);
+        }
+        self.used.insert(guest);
+        Next::Batch(batch)
+    }
+
+    /// True where a fresh guest would find work now.
+    pub fn has_work(&self) -> bool {
+        !self.is_listed() || self.draw().is_some()
+    }
+
+    /// How many further guests would find work that is worth a guest, the suite being listed.
+    pub fn spare(&self) -> u32 {
+        let free = |purpose, pass, cases: &[CaseId]| {
+            let free = |c: &&CaseId| self.is_free(&(purpose, pass, (*c).clone()));
+            cases.iter().filter(free).count()
+        };
+        let passes = 1..=self.policy.passes;
+        let cases: usize = passes.map(|p| free(Purpose::Pass, p, &self.cases)).sum();
+        let guests = match self.policy.order {
+            Order::EachAlone => cases,
+            Order::Listed | Order::Shuffled(_) => cases.div_ceil(WORTH_A_GUEST),
+        };
+        if guests > 0 || !self.passes_done() {
+            return u32::try_from(guests).unwrap_or(u32::MAX);
+        }
+        let Repeats { failed, crashed } = self.policy.repeats;
+        let cases = if failed > 0 {
+            self.failed()
+        } else {
+            Vec::new()
+        };
+        let rounds = (1..=failed).filter(|&p| free(Purpose::Repeat, p, &cases) > 0);
+        let suspects = &self.suspects[..self.suspects.len().min(SUSPECTS)];
+        let alone = (1..=crashed).map(|p| free(Purpose::Confirm, p, suspects));
+        u32::try_from(rounds.count() + alone.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// True once every case of every pass has an outcome.
+    pub fn passes_done(&self) -> bool {
+        self.is_listed() && (1..=self.policy.passes).all(|pass| !self.owes(pass))
+    }
+
+    fn owes(&self, pass: u32) -> bool {
+        self.cases
+            .iter()
+            .any(|c| !self.done.contains(&(Purpose::Pass, pass, c.clone())))
+    }
+
+    fn is_free(&self, slot: &Slot) -> bool {
+        !self.done.contains(slot) && !self.taken.contains_key(slot)
+    }
+
+    fn free(&self, purpose: Purpose, pass: u32, cases: Vec<CaseId>) -> Vec<CaseId> {
+        let free = |case: &CaseId| self.is_free(&(purpose, pass, case.clone()));
+        cases.into_iter().filter(free).collect()
+    }
+
+    fn draw(&self) -> Option<Batch> {
+        for batch in &self.script {
+            let cases = self.free(batch.purpose, batch.pass, batch.cases.clone());
+            if !cases.is_empty() {
+                return Some(Batch {
+                    cases,
+                    ..batch.clone()
+                });
+            }
+        }
+        for pass in 1..=self.policy.passes {
+            let order = self.policy.order.places(self.cases.len(), pass);
+            let cases = order.into_iter().map(|i| self.cases[i].clone()).collect();
+            let free = self.free(Purpose::Pass, pass, cases);
+            if !free.is_empty() {
+                let cases = self.cut(free);
+                return Some(Batch {
+                    purpose: Purpose::Pass,
+                    pass,
+                    cases,
+                });
+            }
+        }
+        if !self.passes_done() {
+            // Another guest has the rest, and what failed is not known yet.
+            return None;
+        }
+        self.draw_again()
+    }
+
+    /// Repeats and confirmations.
+    fn draw_again(&self) -> Option<Batch> {
+        let repeats = self.policy.repeats;
+        let failed = if repeats.failed > 0 {
+            self.failed()
+        } else {
+            Vec::new()
+        };
+        for pass in 1..=repeats.failed {
+            let cases = self.free(Purpose::Repeat, pass, failed.clone());
+            if !cases.is_empty() {
+                return Some(Batch {
+                    purpose: Purpose::Repeat,
+                    pass,
+                    cases,
+                });
+            }
+        }
+        let suspects: Vec<CaseId> = self.suspects.iter().take(SUSPECTS).cloned().collect();
+        for pass in 1..=repeats.crashed {
+            let free = self.free(Purpose::Confirm, pass, suspects.clone());
+            if let Some(case) = free.into_iter().next() {
+                return Some(Batch {
+                    purpose: Purpose::Confirm,
+                    pass,
+                    cases: vec![case],
+                });
+            }
+        }
+        None
+    }
+
+    /// The cases that failed in a pass and did not take their guest along, in the suite's order.
+    fn failed(&self) -> Vec<CaseId> {
+        let bad: HashSet<&CaseId> = self
+            .attempts
+            .iter()
+            .filter(|a| a.purpose == Purpose::Pass && a.counts())
+            .filter(|a| a.outcome.sense() == Sense::Bad)
+            .map(|a| &a.case)
+            .collect();
+        let again = |c: &&CaseId| bad.contains(c) && !self.suspects.contains(c);
+        self.cases.iter().filter(again).cloned().collect()
+    }
+
+    /// The next batch of a pass out of what nobody has taken.
+    fn cut(&self, mut free: Vec<CaseId>) -> Vec<CaseId> {
+        if self.policy.order == Order::EachAlone {
+            free.truncate(1);
+            return free;
+        }
+        let took: Vec<Option<Duration>> = free
+            .iter()
+            .map(|c| self.policy.took.get(c).copied())
+            .collect();
+        let share = next_share(&Pool {
+            cases: &free,
+            took: &took,
+            guests: self.policy.guests,
+            ordered: self.policy.order != Order::Listed,
+        });
+        let care = |case: &CaseId| self.care.get(case).copied().unwrap_or_default();
+        let first = &free[share[0]];
+        let level = care(first);
+        let mut cases: Vec<CaseId> = Vec::with_capacity(share.len());
+        for case in share.iter().map(|&i| &free[i]) {
+            let apart = level == Care::ByProgram && case.program != first.program;
+            if !cases.is_empty() && (care(case) != level || apart || level == Care::Alone) {
+                break;
+            }
+            cases.push(case.clone());
+            // A guest is looked at, and not used any more, right after what damaged one before.
+            if self.harmful.contains(case) {
+                break;
+            }
+        }
+        cases
+    }
+
+    /// Enters a result. `None` where the guest was not asked for it: a name that the suite did not
+    /// list, or a second result for one execution. A guest is not trusted with the accounts.
+    pub fn enter(&mut self, batch: &Batch, guest: u32, end: CaseEnd) -> Option<Attempt> {
+        let attempt = self.enter_death(batch, guest, end)?;
+        self.ends += 1;
+        Some(attempt)
+    }
+
+    /// The same for a case that did not end by itself: its guest died while it ran.
+    pub fn enter_death(&mut self, batch: &Batch, guest: u32, end: CaseEnd) -> Option<Attempt> {
+        let slot = (batch.purpose, batch.pass, end.case);
+        if self.taken.get(&slot) != Some(&guest) {
+            return None;
+        }
+        self.taken.remove(&slot);
+        Some(self.book(
+            slot,
+            guest,
+            end.outcome,
+            end.reason,
+            end.duration,
+            end.output,
+        ))
+    }
+
+    fn book(
         &mut self,
-        pass: u32,
-        case: &CaseId,
+        slot: Slot,
+        guest: u32,
         outcome: Outcome,
         reason: Option<String>,
         duration: Option<Duration>,
         output: Option<String>,
-    ) -> Option<Attempt> {
-        if pass == 0 || pass > self.passes || !self.known.contains(case) {
-            return None;
-        }
-        if !self.done.insert((pass, case.clone())) {
-            return None;
-        }
+    ) -> Attempt {
         let attempt = Attempt {
-            case: case.clone(),
-            pass,
-            purpose: Purpose::Pass,
+            case: slot.2.clone(),
+            pass: slot.1,
+            purpose: slot.0,
+            guest,
             doubtful: None,
-            guest: self.guest,
             outcome,
             reason,
             duration,
             output,
         };
+        self.done.insert(slot);
         self.attempts.push(attempt.clone());
-        Some(attempt)
+        attempt
     }
 
     /// Adds the output of attempts that the runner's results file knows and its stream did not say.
-    pub fn add_output(&mut self, pass: u32, case: &CaseId, output: String) {
-        let guest = self.guest;
-        if let Some(attempt) =
-            self.attempts.iter_mut().rev().find(|a| {
-                a.pass == pass && a.guest == guest && a.case == *case && a.output.is_none()
-            })
-        {
+    pub fn add_output(&mut self, batch: &Batch, guest: u32, case: &CaseId, output: String) {
+        if let Some(attempt) = self.attempts.iter_mut().rev().find(|a| {
+            (a.purpose, a.pass, a.guest) == (batch.purpose, batch.pass, guest)
+                && a.case == *case
+                && a.output.is_none()
+        }) {
             attempt.output = Some(output);
         }
     }
 
     /// The runner ended by itself. Cases of the batch without a result are owed again, or missed
-    /// after [`CHANCES`]; returns the missed ones.
-    pub fn batch_ended(&mut self, batch: &Batch, reason: &str) -> Vec<Attempt> {
-        let owed: Vec<CaseId> = batch
-            .cases
-            .iter()
-            .filter(|case| !self.done.contains(&(batch.pass, (*case).clone())))
-            .cloned()
-            .collect();
+    /// after two chances; returns the missed ones.
+    pub fn batch_ended(&mut self, batch: &Batch, guest: u32, reason: &str) -> Vec<Attempt> {
         let mut missed = Vec::new();
-        for case in owed {
-            let ends = self
-                .silent_ends
-                .entry((batch.pass, case.clone()))
-                .or_insert(0);
+        for case in &batch.cases {
+            let slot = (batch.purpose, batch.pass, case.clone());
+            if self.taken.get(&slot) != Some(&guest) {
+                continue;
+            }
+            self.taken.remove(&slot);
+            let ends = self.silent_ends.entry(slot.clone()).or_insert(0);
             *ends += 1;
             if *ends >= CHANCES {
                 let why = Some(reason.to_owned());
-                missed.extend(self.enter(batch.pass, &case, Outcome::Missed, why, None, None));
+                missed.push(self.book(slot, guest, Outcome::Missed, why, None, None));
             }
         }
         missed
     }
 
-    /// Nothing more will run: whatever is owed is missed, for this reason.
-    pub fn close(&mut self, reason: &str) -> Vec<Attempt> {
+    /// A guest is no more: what it had taken and not done is owed again.
+    pub fn release(&mut self, guest: u32) {
+        self.taken.retain(|_, taker| *taker != guest);
+    }
+
+    /// A guest was found damaged after a batch. Where one case only had run since it was sound,
+    /// that is the culprit: its result stands, and it is named. Else nothing is known of any of
+    /// them: their attempts are doubtful and their cases owed again, in smaller batches.
+    pub fn damaged(&mut self, batch: &Batch, guest: u32, why: &str) -> Blame {
+        let mine = |a: &Attempt| {
+            (a.purpose, a.pass, a.guest) == (batch.purpose, batch.pass, guest)
+                && a.counts()
+                && a.outcome != Outcome::Missed
+                && batch.cases.contains(&a.case)
+        };
+        let ran: Vec<CaseId> = self
+            .attempts
+            .iter()
+            .filter(|a| mine(a))
+            .map(|a| a.case.clone())
+            .collect();
+        if let [one] = &ran[..] {
+            self.harmful.insert(one.clone());
+            return Blame::Culprit(one.clone());
+        }
+        let one_program = ran.iter().all(|c| c.program == ran[0].program);
+        let care = if one_program {
+            Care::Alone
+        } else {
+            Care::ByProgram
+        };
+        for attempt in self.attempts.iter_mut().filter(|a| mine(a)) {
+            attempt.doubtful = Some(why.to_owned());
+            let slot = (attempt.purpose, attempt.pass, attempt.case.clone());
+            self.done.remove(&slot);
+            self.care.insert(attempt.case.clone(), care);
+        }
+        Blame::Doubt(
+            ran.into_iter()
+                .map(|case| (batch.purpose, batch.pass, case))
+                .collect(),
+        )
+    }
+
+    /// A case after which an earlier guest was damaged.
+    pub fn note_harmful(&mut self, case: CaseId) {
+        self.harmful.insert(case);
+    }
+
+    /// A guest died while this case ran: it is run alone once the passes are done.
+    pub fn suspect(&mut self, case: &CaseId) {
+        if !self.suspects.contains(case) {
+            self.suspects.push(case.clone());
+        }
+    }
+
+    /// How often a suspect took its guest along when it ran alone: times, of how many.
+    pub fn confirmed(&self, case: &CaseId) -> Option<(u32, u32)> {
+        let alone = self
+            .attempts
+            .iter()
+            .filter(|a| a.purpose == Purpose::Confirm && a.case == *case && a.counts());
+        let (mut times, mut of) = (0, 0);
+        for attempt in alone.filter(|a| a.outcome != Outcome::Missed) {
+            times += u32::from(matches!(attempt.outcome, Outcome::Crashed | Outcome::Hung));
+            of += 1;
+        }
+        (of > 0).then_some((times, of))
+    }
+
+    /// The last cases that ended in a guest, the latest first.
+    pub fn last_in(&self, guest: u32) -> Vec<CaseId> {
+        let there = self.attempts.iter().rev().filter(|a| a.guest == guest);
+        let alive = there.filter(|a| a.outcome != Outcome::Crashed);
+        alive.take(CANDIDATES).map(|a| a.case.clone()).collect()
+    }
+
+    /// Nothing more will run: whatever the passes still owe is missed, for this reason.
+    pub fn close(&mut self, guest: u32, reason: &str) -> Vec<Attempt> {
+        self.taken.clear();
         let mut missed = Vec::new();
-        while let Some(batch) = self.next_batch() {
-            for case in &batch.cases {
-                let why = Some(reason.to_owned());
-                missed.extend(self.enter(batch.pass, case, Outcome::Missed, why, None, None));
+        for pass in 1..=self.policy.passes {
+            for case in self.cases.clone() {
+                let slot = (Purpose::Pass, pass, case);
+                if !self.done.contains(&slot) {
+                    let why = Some(reason.to_owned());
+                    missed.push(self.book(slot, guest, Outcome::Missed, why, None, None));
+                }
             }
         }
         missed
@@ -181,103 +551,30 @@ impl Ledger {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn cases(n: usize) -> Vec<CaseId> {
-        (0..n).map(|i| CaseId::new("t", format!("c{i}"))).collect()
-    }
-
-    #[test]
-    fn a_crash_costs_one_case_and_the_rest_goes_on() {
-        let mut ledger = Ledger::new(1, vec![]);
-        ledger.set_cases(cases(3));
-        ledger.next_guest();
-        let c = cases(3);
-        ledger
-            .enter(1, &c[0], Outcome::Passed, None, None, None)
-            .unwrap();
-        ledger
-            .enter(1, &c[1], Outcome::Crashed, None, None, None)
-            .unwrap();
-        ledger.next_guest();
-        assert_eq!(ledger.next_batch().unwrap().cases, [c[2].clone()]);
-    }
-
-    #[test]
-    fn strangers_and_second_results_are_refused() {
-        let mut ledger = Ledger::new(1, vec![]);
-        ledger.set_cases(cases(1));
-        let c = &cases(1)[0];
-        assert!(
-            ledger
-                .enter(1, &CaseId::new("x", "y"), Outcome::Passed, None, None, None)
-                .is_none()
-        );
-        assert!(
-            ledger
-                .enter(2, c, Outcome::Passed, None, None, None)
-                .is_none()
-        );
-        assert!(
-            ledger
-                .enter(1, c, Outcome::Failed, None, None, None)
-                .is_some()
-        );
-        assert!(
-            ledger
-                .enter(1, c, Outcome::Passed, None, None, None)
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_silent_runner_gets_a_second_chance() {
-        let mut ledger = Ledger::new(1, vec![]);
-        ledger.set_cases(cases(1));
-        let batch = ledger.next_batch().unwrap();
-        assert!(ledger.batch_ended(&batch, "no word").is_empty());
-        assert_eq!(
-            ledger.batch_ended(&batch, "no word")[0].outcome,
-            Outcome::Missed
-        );
-        assert!(ledger.next_batch().is_none());
-    }
-
-    #[test]
-    fn an_interrupted_cell_goes_on_where_it_was() {
-        let mut first = Ledger::new(2, vec![]);
-        first.set_cases(cases(2));
-        first.next_guest();
-        first.enter(1, &cases(2)[0], Outcome::Passed, None, None, None);
-        let mut second = Ledger::new(2, first.into_attempts());
-        second.set_cases(cases(2));
-        assert_eq!(second.next_guest(), 2);
-        assert_eq!(second.next_batch().unwrap().cases, [cases(2)[1].clone()]);
-    }
-
-    proptest! {
-        /// Whatever guests do, every case of every pass ends with exactly one outcome.
-        #[test]
-        fn accounts_always_balance(n in 1usize..12, passes in 1u32..4, deeds in proptest::collection::vec((0usize..14, 0u8..4), 0..80)) {
-            let mut ledger = Ledger::new(passes, vec![]);
-            ledger.set_cases(cases(n));
-            ledger.next_guest();
-            for (which, deed) in deeds {
-                let Some(batch) = ledger.next_batch() else { break };
-                let case = CaseId::new("t", format!("c{which}"));
-                match deed {
-                    0 => { ledger.enter(batch.pass, &case, Outcome::Passed, None, None, None); }
-                    1 => { ledger.enter(batch.pass, &case, Outcome::Crashed, None, None, None); ledger.next_guest(); }
-                    2 => { ledger.batch_ended(&batch, "r"); }
-                    _ => { ledger.next_guest(); }
-                }
-            }
-            ledger.close("end");
-            prop_assert_eq!(ledger.attempts().len() as u64, ledger.total());
-            prop_assert!(ledger.next_batch().is_none());
-        }
-    }
+/// How a case ended, as a guest or its death told it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseEnd {
+    /// Which.
+    pub case: CaseId,
+    /// How.
+    pub outcome: Outcome,
+    /// Why. Untrusted text, bounded.
+    pub reason: Option<String>,
+    /// By the guest's clock.
+    pub duration: Option<Duration>,
+    /// The end of its output. Untrusted text, bounded.
+    pub output: Option<String>,
 }
+
+/// What is known of a guest's damage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blame {
+    /// It was sound before this case and is not after it.
+    Culprit(CaseId),
+    /// Several had run: these attempts do not count.
+    Doubt(Vec<(Purpose, u32, CaseId)>),
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

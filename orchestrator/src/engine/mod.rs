@@ -4,19 +4,24 @@
 //! Setup --plan--> Plan --dispatch--> jobs --> events --> Bus --> log, watchers
 //!   facts           schedule          |
 //!                                     +-- image, build (jobs.rs)
-//!                                     +-- cell (cell.rs: guests; session.rs: one guest; ledger.rs)
+//!                                     +-- cell (cell.rs: how many guests; life.rs, session.rs: one guest;
+//!                                                   ledger.rs: what is owed)
 //! ```
 
 pub mod bus;
 pub mod cell;
+pub mod earlier;
 pub mod facts;
 mod finish;
 mod guests;
 pub mod jobs;
 pub mod ledger;
+mod life;
+pub mod probe;
 pub mod repro;
 pub mod run;
 mod session;
+pub mod shards;
 pub mod sources;
 
 pub use facts::{Memory, Setup};

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, Built};
-use crate::model::{Attempt, CellId, CellResult, Event, JobKind, Key, Port, StageResult};
+use crate::model::{CellId, CellResult, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
 use crate::plan::matrix::Runner as RunnerWord;
 use crate::plan::{Plan, Schedule, Todo, Work};
@@ -24,9 +25,11 @@ use crate::suite::Runner;
 
 use super::RunError;
 use super::bus::Bus;
-use super::cell::{self, CellJob};
+use super::cell::{self, CellJob, Numbers};
+use super::earlier::{self, Unfinished};
 use super::facts::{Memory, Setup, run_base};
 use super::jobs::{self, BuildJob, ImageReady, JobFailed};
+use super::shards::Shards;
 
 /// What a job made.
 pub(super) enum Made {
@@ -64,7 +67,11 @@ pub(super) struct Dispatch {
     pub(super) plan: Plan,
     pub(super) made: BTreeMap<usize, Made>,
     pub(super) results: BTreeMap<CellId, CellResult>,
-    pub(super) earlier: BTreeMap<CellId, Vec<Attempt>>,
+    pub(super) earlier: Unfinished,
+    /// Running cells that may use more than one core.
+    pub(super) shards: BTreeMap<usize, Shards>,
+    /// Tells that one of them wishes for another number.
+    pub(super) wishes: Arc<Notify>,
     pub(super) memory: Memory,
 }
 
@@ -90,7 +97,7 @@ pub async fn execute(
             .await
             .unwrap_or_default()
     };
-    let (results, earlier) = what_was_done(&run, &plan)?;
+    let (results, earlier) = earlier::read(&run, &plan)?;
     if run.events().map(|e| e.is_empty()).unwrap_or(true) {
         bus.emit(Event::RunStarted {
             run: record.id.clone(),
@@ -114,40 +121,12 @@ pub async fn execute(
         made: BTreeMap::new(),
         results,
         earlier,
+        shards: BTreeMap::new(),
+        wishes: Arc::new(Notify::new()),
         memory,
     };
     dispatch.all().await;
     dispatch.finish(began.elapsed())
-}
-
-/// Cells of an earlier process of this run: finished ones, and attempts of unfinished ones.
-#[expect(clippy::type_complexity, reason = "two maps, used once")]
-fn what_was_done(
-    run: &RunDir,
-    plan: &Plan,
-) -> Result<(BTreeMap<CellId, CellResult>, BTreeMap<CellId, Vec<Attempt>>), RunError> {
-    let mut results = BTreeMap::new();
-    let mut earlier: BTreeMap<CellId, Vec<Attempt>> = BTreeMap::new();
-    if !run.events_path().exists() {
-        return Ok((results, earlier));
-    }
-    for id in plan.cells() {
-        if let Some(result) = run.cell(id)?
-            && !result.stage.is_host_fault()
-        {
-            results.insert(id.clone(), result);
-        }
-    }
-    for stamped in run.events()? {
-        if let Event::AttemptDone { cell, attempt } = stamped.what
-            && !results.contains_key(&cell)
-            // A case that never ran is not done.
-            && attempt.outcome != crate::model::Outcome::Missed
-        {
-            earlier.entry(cell).or_default().push(attempt);
-        }
-    }
-    Ok((results, earlier))
 }
 
 impl Dispatch {
@@ -168,13 +147,16 @@ impl Dispatch {
             if schedule.is_over() {
                 break;
             }
+            self.lend(&mut schedule);
             let ended = tokio::select! {
                 ended = tasks.join_next() => ended,
                 () = self.cancel.cancelled(), if !self.cancel.is_cancelled() => continue,
+                () = self.wishes.notified() => continue,
             };
             match ended {
                 Some(Ok(ended)) => {
                     let (ix, failure) = self.ended(ended);
+                    self.shards.remove(&ix);
                     if let Some((stage, _)) = &failure
                         && stage.is_host_fault()
                         && !self.cancel.is_cancelled()
@@ -203,6 +185,21 @@ impl Dispatch {
                     }
                 }
                 None => break,
+            }
+        }
+    }
+
+    /// Gives idle cores to running cells that can use them, and takes back what they do not use.
+    fn lend(&self, schedule: &mut Schedule) {
+        for (&ix, shards) in &self.shards {
+            schedule.give_back(ix, shards.reclaim());
+        }
+        if self.cancel.is_cancelled() {
+            return;
+        }
+        for (&ix, shards) in &self.shards {
+            while shards.wants_more() && schedule.lend(ix) {
+                shards.grant();
             }
         }
     }
@@ -332,6 +329,9 @@ impl Dispatch {
                     return;
                 }
                 let prepared = self.cell_job(&id, key.as_ref(), &needs);
+                if let Some(job) = &prepared {
+                    self.shards.insert(ix, job.shards.clone());
+                }
                 tasks.spawn(async move {
                     let made = match prepared {
                         Some(job) => Ok(Made::Cell(Box::new(cell::run(&job, &bus, &cancel).await))),
@@ -403,12 +403,20 @@ impl Dispatch {
             cases_root: suite.project.cases_root().to_owned(),
             runner,
             passes: suite.passes,
+            order: suite.order,
+            repeats: suite.repeats,
+            shards: Shards::new(
+                suite.shards.most(self.setup.capacity().cores),
+                Arc::clone(&self.wishes),
+            ),
+            took: self.setup.case_times(id).all(),
             timeout: suite.timeout.mul_f64(port.emulator.slowness.max(1.0)),
             limits: self.setup.resolved.limits.clone(),
             retries: self.setup.resolved.retries.clone(),
             dir: self.run.cell_dir(id),
             run_base: run_base(&self.setup.dirs).into(),
             run: self.record.id.0.clone(),
+            numbers: Numbers::after(earlier.last_guest()),
             earlier,
             versions: image.image.versions.clone(),
         })
@@ -458,6 +466,13 @@ impl Dispatch {
             && let Err(error) = self.setup.cells().put(&cell, &self.run.cell_dir(&cell.id))
         {
             self.notice(format!("{}: not cached: {error}", cell.id));
+        }
+        if !cell.cached {
+            let mut times = self.setup.case_times(&cell.id);
+            times.learn_cases(&cell.attempts);
+            if let Err(error) = times.save() {
+                self.notice(format!("{}: {error}", cell.id));
+            }
         }
         self.bus.emit(Event::CellFinished {
             cell: cell.id.clone(),

@@ -1,22 +1,27 @@
-//! What is done in one live guest: tests in, cases listed, what is owed run, results out.
+//! What is done in one live guest: tests in, cases listed, what is owed run, results out, and a look
+//! at the guest after every batch.
+//!
+//! A guest that is damaged is left at once: what follows in it would be worth nothing.
 
 use std::time::Duration;
 
+use crate::guest::health::{self, Health};
 use crate::guest::{Guest, GuestError, Output};
 use crate::host::text;
 use crate::model::outcome::Sense;
-use crate::model::{Attempt, CaseId, Crash, CrashKind, Event, Outcome};
-use crate::suite::kyua_db::{self, DbLimits};
-use crate::suite::{PushFile, SuiteEvent, parse_list};
+use crate::model::{CaseId, Crash, CrashKind, Damage, Event, Outcome, Purpose};
+use crate::suite::kyua_db::{self, DbLimits, DbResult};
+use crate::suite::{Invocation, PushFile, Runner, SuiteEvent, parse_list};
 
-use super::bus::Bus;
-use super::cell::{CellJob, invocation, outcome_of};
-use super::ledger::Ledger;
+use super::cell::{Cell, CellJob};
+use super::ledger::{Batch, Blame, CaseEnd, Next};
 
 /// The most that a suite's list of cases may take.
 const LIST_BYTES: usize = 64 << 20;
 /// How long listing may take.
 const LIST_TIME: Duration = Duration::from_secs(180);
+/// How long a look at the guest may take.
+const LOOK_TIME: Duration = Duration::from_secs(60);
 /// A case's own limit is 300 s unless it says otherwise, and Kyua prints nothing meanwhile; a
 /// guest that is silent for longer is not busy but gone.
 const CASE_SILENCE: Duration = Duration::from_secs(400);
@@ -25,8 +30,10 @@ const WORK_DIR: &str = "/var/tmp/fallout";
 
 /// Why a session ended.
 pub(super) enum Stop {
-    /// Nothing is owed any more.
+    /// Nothing is owed any more, or nothing that this guest may do.
     Done,
+    /// The guest lives and is not to be trusted any more.
+    Damaged(Damage),
     /// The kernel died or hung; the blame is entered already.
     Died(Crash),
     /// The emulator ended without a word of the kernel.
@@ -43,15 +50,31 @@ pub(super) enum Stop {
     TooLate,
 }
 
+/// The case that was under way when a guest was lost, with its batch and its output so far.
+type Open<'b> = (&'b Batch, CaseId, Option<String>);
+
 pub(super) struct Session<'a> {
-    pub job: &'a CellJob,
-    pub bus: &'a Bus,
-    pub ledger: &'a mut Ledger,
-    pub guest: &'a mut Guest,
-    pub number: u32,
+    cell: &'a Cell,
+    job: &'a CellJob,
+    guest: &'a mut Guest,
+    number: u32,
+    /// What the guest looked like before any case ran.
+    sound: Health,
+    batches: u32,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    pub fn new(cell: &'a Cell, guest: &'a mut Guest, number: u32) -> Self {
+        Self {
+            cell,
+            job: &cell.job,
+            guest,
+            number,
+            sound: Health::default(),
+            batches: 0,
+        }
+    }
+
     /// Runs until nothing is owed or the guest is of no use any more.
     pub async fn run(mut self) -> Stop {
         match self.work().await {
@@ -73,40 +96,59 @@ impl Session<'_> {
             return Err(self.lost(error, None));
         }
         let commands = invocation(self.job).map_err(Stop::Refused)?;
-        if !self.ledger.is_listed() {
+        let kyua = self.job.runner == Runner::Kyua;
+        let wants_list = self.cell.ledger().wants_list(kyua);
+        if wants_list {
             self.list(&commands.list()).await?;
         }
-        // One session asks for each batch at most once more than it has passes: what a runner is
-        // silent about twice is missed.
-        while let Some(batch) = self.ledger.next_batch() {
-            let label = format!("g{}-p{}", self.number, batch.pass);
-            let picked = commands.run_cases(&label, &batch.cases);
-            for note in picked.notes {
-                self.notice(note);
+        self.sound = self.look().await?;
+        // What a runner is silent about twice is missed, so this ends.
+        loop {
+            let next = self.cell.ledger().next(self.number);
+            match next {
+                Next::Batch(batch) => self.batch(&batch, &commands).await?,
+                Next::Fresh | Next::Nothing => return Ok(()),
             }
-            for part in picked.batches {
-                self.push(&part.files).await?;
-                self.run_part(batch.pass, &part.command).await?;
-                if let Some(db) = &part.results_db {
-                    self.collect(batch.pass, db).await?;
-                }
-            }
-            let missed = self
-                .ledger
-                .batch_ended(&batch, "the runner ended without a result for it");
-            self.show(missed);
         }
-        Ok(())
     }
 
-    async fn list(&mut self, command: &str) -> Result<(), Stop> {
-        let mut listing = Vec::new();
-        let end = match self.guest.run(command, LIST_TIME, LIST_TIME).await {
+    async fn batch(&mut self, batch: &Batch, commands: &Invocation) -> Result<(), Stop> {
+        self.batches += 1;
+        let label = format!("g{}-b{}", self.number, self.batches);
+        let picked = {
+            let ledger = self.cell.ledger();
+            commands.run_in_order(&label, &batch.cases, |case| ledger.place(case))
+        };
+        for note in picked.notes {
+            self.cell.notice(note);
+        }
+        for part in picked.batches {
+            self.push(&part.files).await?;
+            self.run_part(batch, &part.command).await?;
+            if let Some(db) = &part.results_db {
+                self.collect(batch, db).await?;
+            }
+        }
+        let silent = "the runner ended without a result for it";
+        let missed = self.cell.ledger().batch_ended(batch, self.number, silent);
+        self.cell.show(missed);
+        self.check(batch).await
+    }
+
+    /// The command's output, up to a bound, and its status.
+    async fn ask(
+        &mut self,
+        command: &str,
+        limit: Duration,
+        max_bytes: usize,
+    ) -> Result<(Vec<u8>, i32), Stop> {
+        let mut out = Vec::new();
+        let end = match self.guest.run(command, limit, limit).await {
             Err(error) => Err(error),
             Ok(mut stream) => loop {
                 match stream.next().await {
-                    Ok(Output::Chunk(bytes)) if listing.len() + bytes.len() <= LIST_BYTES => {
-                        listing.extend_from_slice(&bytes);
+                    Ok(Output::Chunk(bytes)) if out.len() + bytes.len() <= max_bytes => {
+                        out.extend_from_slice(&bytes);
                     }
                     Ok(Output::Chunk(_)) => {}
                     Ok(Output::End(status)) => break Ok(status),
@@ -115,9 +157,53 @@ impl Session<'_> {
             },
         };
         let status = end.map_err(|error| self.lost(error, None))?;
+        Ok((out, status))
+    }
+
+    /// A look at how the guest is.
+    async fn look(&mut self) -> Result<Health, Stop> {
+        let command = self.guest.health_command();
+        let (out, _) = self.ask(command, LOOK_TIME, health::MAX_BYTES).await?;
+        Ok(Health::parse(&out))
+    }
+
+    /// Looks whether the guest is still what it was before the batch.
+    async fn check(&mut self, batch: &Batch) -> Result<(), Stop> {
+        let now = self.look().await?;
+        // A guest that never said how it is cannot be compared.
+        let damage = (!self.sound.is_empty()).then(|| self.sound.damage(&now));
+        let Some(what) = damage.flatten() else {
+            return Ok(());
+        };
+        let blame = self.cell.ledger().damaged(batch, self.number, &what);
+        let culprit = match blame {
+            Blame::Culprit(case) => {
+                self.cell.notice(format!(
+                    "{}: guest {} is damaged after {}: {what}",
+                    self.job.id,
+                    self.number,
+                    text::line(case.to_string().as_bytes(), 120)
+                ));
+                Some(case)
+            }
+            Blame::Doubt(attempts) => {
+                self.cell.bus.emit(Event::GuestDoubted {
+                    cell: self.job.id.clone(),
+                    guest: self.number,
+                    why: what.clone(),
+                    attempts,
+                });
+                None
+            }
+        };
+        Err(Stop::Damaged(Damage { what, culprit }))
+    }
+
+    async fn list(&mut self, command: &str) -> Result<(), Stop> {
+        let (listing, status) = self.ask(command, LIST_TIME, LIST_BYTES).await?;
         let list = parse_list(&listing);
         for note in list.notes.iter().take(5) {
-            self.notice(format!("{}: list: {note}", self.job.id));
+            self.cell.notice(format!("{}: list: {note}", self.job.id));
         }
         if list.cases.is_empty() {
             return Err(Stop::NoCases(format!(
@@ -126,11 +212,18 @@ impl Session<'_> {
                 text::tail(&listing, 5, 200).join("; ")
             )));
         }
-        self.ledger.set_cases(list.cases);
-        self.bus.emit(Event::SuiteListed {
-            cell: self.job.id.clone(),
-            attempts: self.ledger.total(),
-        });
+        let total = {
+            let mut ledger = self.cell.ledger();
+            ledger.set_cases(list.cases);
+            ledger.total()
+        };
+        if total > 0 {
+            self.cell.bus.emit(Event::SuiteListed {
+                cell: self.job.id.clone(),
+                attempts: total,
+            });
+            self.cell.wish(1);
+        }
         Ok(())
     }
 
@@ -145,23 +238,24 @@ impl Session<'_> {
         }
     }
 
-    async fn run_part(&mut self, pass: u32, command: &str) -> Result<(), Stop> {
+    async fn run_part(&mut self, batch: &Batch, command: &str) -> Result<(), Stop> {
         let mut parser = self.job.runner.parser();
         let idle = CASE_SILENCE.mul_f64(self.job.port.emulator.slowness.max(1.0));
         let total = self.job.timeout;
+        let (cell, number) = (self.cell, self.number);
         let mut received: u64 = 0;
+        let mut events = Vec::new();
         let error = {
             let mut stream = match self.guest.run(command, idle, total).await {
                 Ok(stream) => stream,
                 Err(error) => return Err(self.lost(error, None)),
             };
-            let mut events = Vec::new();
             loop {
                 match stream.next().await {
                     Ok(Output::Chunk(bytes)) => {
                         received += bytes.len() as u64;
                         parser.feed_into(&bytes, &mut events);
-                        enter_all(self.job, self.bus, self.ledger, pass, &mut events);
+                        enter_all(cell, batch, number, &mut events);
                         if received > self.job.limits.channel_bytes {
                             break Some(GuestError::AgentLost {
                                 what: format!("it sent {received} bytes, more than is allowed"),
@@ -174,20 +268,20 @@ impl Session<'_> {
             }
         };
         let mut events = parser.finish();
-        enter_all(self.job, self.bus, self.ledger, pass, &mut events);
+        enter_all(cell, batch, number, &mut events);
         match error {
             None => Ok(()),
             Some(error) => {
                 let open = parser
                     .take_open()
-                    .map(|(case, output)| (pass, case, output));
+                    .map(|(case, output)| (batch, case, output));
                 Err(self.lost(error, open))
             }
         }
     }
 
     /// A guest that is of no use any more: blames the open case where the guest died of it.
-    fn lost(&mut self, error: GuestError, open: Option<(u32, CaseId, Option<String>)>) -> Stop {
+    fn lost(&mut self, error: GuestError, open: Option<Open<'_>>) -> Stop {
         let mut crash = match error {
             GuestError::Crashed(_) | GuestError::Silent { .. } => match error.crash() {
                 Some(crash) => crash,
@@ -198,36 +292,52 @@ impl Session<'_> {
                 ..Crash::new(CrashKind::Panic, error.to_string())
             },
             GuestError::EmulatorExited { .. }
+            | GuestError::Standstill { .. }
             | GuestError::EmulatorRefused { .. }
             | GuestError::EmulatorMissing { .. } => return Stop::EmulatorExited(error.to_string()),
             other => return Stop::Host(other.to_string()),
         };
-        if let Some((pass, case, output)) = open {
-            crash.blamed = Some(case.clone());
-            let outcome = outcome_of(&crash);
-            let reason = Some(crash.title.clone());
-            let attempt = self
-                .ledger
-                .enter(pass, &case, outcome, reason, None, output);
-            self.show(attempt);
+        let mut ledger = self.cell.ledger();
+        match &open {
+            Some((_, case, _)) => crash.blamed = Some(case.clone()),
+            // It died between two cases, or the runner had said nothing yet.
+            None => crash.candidates = ledger.last_in(self.number),
         }
-        self.bus.emit(Event::GuestCrashed {
+        // The crash goes first: an attempt that is in the log has its explanation there too.
+        self.cell.bus.emit(Event::GuestCrashed {
             cell: self.job.id.clone(),
             guest: self.number,
             crash: crash.clone(),
         });
+        if let Some((batch, case, output)) = open {
+            if matches!(batch.purpose, Purpose::Pass | Purpose::Repeat) {
+                ledger.suspect(&case);
+            }
+            let end = CaseEnd {
+                case,
+                outcome: match crash.kind {
+                    CrashKind::Panic => Outcome::Crashed,
+                    CrashKind::Hang => Outcome::Hung,
+                },
+                reason: Some(crash.title.clone()),
+                duration: None,
+                output,
+            };
+            let attempt = ledger.enter_death(batch, self.number, end);
+            self.cell.show(attempt);
+        }
         Stop::Died(crash)
     }
 
     /// Fetches Kyua's results database: the cases' own output, and a check of what was streamed.
-    async fn collect(&mut self, pass: u32, db: &str) -> Result<(), Stop> {
+    async fn collect(&mut self, batch: &Batch, db: &str) -> Result<(), Stop> {
         let most = DbLimits::default()
             .file_bytes
             .min(self.job.limits.channel_bytes);
         let bytes = match self.guest.get(db, most).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
-                self.notice(format!(
+                self.cell.notice(format!(
                     "{}: the runner left no results database",
                     self.job.id
                 ));
@@ -239,66 +349,66 @@ impl Session<'_> {
             .and_then(|file| std::fs::write(file.path(), &bytes).map(|()| file))
             .map_err(|e| Stop::Host(format!("{}: {e}", self.job.dir.display())))?;
         match kyua_db::read(file.path(), DbLimits::default()).await {
-            Err(error) => self.notice(format!("{}: results database: {error}", self.job.id)),
+            Err(error) => self
+                .cell
+                .notice(format!("{}: results database: {error}", self.job.id)),
             Ok(results) => {
-                for result in results {
-                    let streamed = self
-                        .ledger
-                        .attempts()
-                        .iter()
-                        .rev()
-                        .find(|a| a.pass == pass && a.case == result.case)
-                        .map(|a| a.outcome);
-                    if streamed.is_some_and(|outcome| outcome != result.outcome) {
-                        self.notice(format!(
-                            "{}: {} streamed as {}, in the database as {}",
-                            self.job.id,
-                            text::line(result.case.to_string().as_bytes(), 120),
-                            streamed.unwrap_or(Outcome::Missed),
-                            result.outcome
-                        ));
-                    }
-                    if result.outcome.sense() == Sense::Bad
-                        && let Some(output) = result.output()
-                    {
-                        let output = end_of(output, self.job.limits.output_bytes);
-                        self.ledger.add_output(pass, &result.case, output);
-                    }
+                for result in &results {
+                    self.compare(batch, result);
                 }
             }
         }
         Ok(())
     }
 
-    fn show(&self, attempts: impl IntoIterator<Item = Attempt>) {
-        for attempt in attempts {
-            self.bus.emit(Event::AttemptDone {
-                cell: self.job.id.clone(),
-                attempt,
-            });
+    /// One result of the database against what was streamed.
+    fn compare(&self, batch: &Batch, result: &DbResult) {
+        let mut ledger = self.cell.ledger();
+        let streamed = ledger
+            .attempts()
+            .iter()
+            .rev()
+            .find(|a| {
+                (a.purpose, a.pass, a.guest) == (batch.purpose, batch.pass, self.number)
+                    && a.case == result.case
+            })
+            .map(|a| a.outcome);
+        if result.outcome.sense() == Sense::Bad
+            && let Some(output) = result.output()
+        {
+            let output = end_of(output, self.job.limits.output_bytes);
+            ledger.add_output(batch, self.number, &result.case, output);
         }
-    }
-
-    fn notice(&self, text: String) {
-        self.bus.emit(Event::Notice {
-            port: Some(self.job.id.port.clone()),
-            text,
-        });
+        drop(ledger);
+        if let Some(streamed) = streamed.filter(|outcome| *outcome != result.outcome) {
+            self.cell.notice(format!(
+                "{}: {} streamed as {streamed}, in the database as {}",
+                self.job.id,
+                text::line(result.case.to_string().as_bytes(), 120),
+                result.outcome
+            ));
+        }
     }
 }
 
+/// The commands for a cell's suite.
+fn invocation(job: &CellJob) -> Result<Invocation, String> {
+    Invocation::new(
+        job.runner,
+        &job.cases_root,
+        WORK_DIR,
+        Some("tests"),
+        job.port.emulator.slowness,
+    )
+    .map_err(|e| e.to_string())
+}
+
 /// Enters what a stream said, and tells the watchers.
-fn enter_all(
-    job: &CellJob,
-    bus: &Bus,
-    ledger: &mut Ledger,
-    pass: u32,
-    events: &mut Vec<SuiteEvent>,
-) {
+fn enter_all(cell: &Cell, batch: &Batch, number: u32, events: &mut Vec<SuiteEvent>) {
     for event in events.drain(..) {
         match event {
-            SuiteEvent::CaseStarted { case, .. } => bus.emit(Event::CaseStarted {
-                cell: job.id.clone(),
+            SuiteEvent::CaseStarted { case, .. } => cell.bus.emit(Event::CaseStarted {
+                cell: cell.job.id.clone(),
                 case,
             }),
             SuiteEvent::CaseEnded {
@@ -311,14 +421,16 @@ fn enter_all(
                 // A passing case's output is nobody's news, and there are thousands of them.
                 let output = output
                     .filter(|_| outcome.sense() == Sense::Bad)
-                    .map(|o| end_of(o, job.limits.output_bytes));
-                let attempt = ledger.enter(pass, &case, outcome, reason, duration, output);
-                if let Some(attempt) = attempt {
-                    bus.emit(Event::AttemptDone {
-                        cell: job.id.clone(),
-                        attempt,
-                    });
-                }
+                    .map(|o| end_of(o, cell.job.limits.output_bytes));
+                let end = CaseEnd {
+                    case,
+                    outcome,
+                    reason,
+                    duration,
+                    output,
+                };
+                let attempt = cell.ledger().enter(batch, number, end);
+                cell.show(attempt);
             }
             SuiteEvent::CaseLost { .. }
             | SuiteEvent::Info { .. }

@@ -35,6 +35,12 @@ pub enum GuestError {
         /// The end of its messages.
         stderr: String,
     },
+    /// The machine stands still, and the guest cannot know it. The guest was ended.
+    #[error("the emulator's machine stands still ({why})")]
+    Standstill {
+        /// The emulator's word for it: `io-error`, `internal-error`, `paused`.
+        why: String,
+    },
     /// The guest turned itself off, without a panic.
     #[error("the guest turned itself off ({reason})")]
     ShutDown {
@@ -147,9 +153,9 @@ impl GuestError {
             | Self::Silent { .. }
             | Self::ShutDown { .. }
             | Self::AgentLost { .. } => StageResult::BootFailed,
-            Self::EmulatorRefused { .. } | Self::EmulatorExited { .. } => {
-                StageResult::EmulatorExited
-            }
+            Self::EmulatorRefused { .. }
+            | Self::EmulatorExited { .. }
+            | Self::Standstill { .. } => StageResult::EmulatorExited,
             Self::EmulatorMissing { .. }
             | Self::BadRequest { .. }
             | Self::PutFailed { .. }

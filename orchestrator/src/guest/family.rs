@@ -39,6 +39,10 @@ pub trait Family: Send + Sync {
     /// Commands that make a guest which just came up usable: its clock, for one.
     fn on_ready(&self, now: SystemTime) -> Vec<String>;
 
+    /// The command that prints what [`Health`](super::health::Health) reads. It runs between batches
+    /// of cases, so it must be cheap: a shell's own means, few processes.
+    fn health(&self) -> &'static str;
+
     /// The command that turns the machine off.
     fn power_off(&self) -> &'static str;
 

@@ -22,6 +22,7 @@
 
 mod boot;
 mod requests;
+mod standstill;
 
 pub use requests::RunStream;
 
@@ -138,6 +139,8 @@ pub struct Guest {
     /// The emulator ended before anybody here decided that it should.
     by_itself: bool,
     fault: Option<GuestError>,
+    /// Questions in a row that the emulator did not answer.
+    unanswered: u32,
     kernel: String,
     command: Vec<String>,
     _run_dir: RunDir,
@@ -188,6 +191,11 @@ impl Guest {
     /// The emulator's command line, word by word.
     pub fn command(&self) -> &[String] {
         &self.command
+    }
+
+    /// The command that tells how the guest is, for [`Health`](super::health::Health).
+    pub fn health_command(&self) -> &'static str {
+        self.family.health()
     }
 
     /// The serial console.

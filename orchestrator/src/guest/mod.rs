@@ -7,6 +7,7 @@
 //! | [`qmp`] | the emulator's own protocol |
 //! | [`console`] | the serial console: file, watch, screen, people |
 //! | [`rundir`] | sockets and records of live guests; what a dead fallout left behind |
+//! | [`health`] | whether a guest that answers is still what it was, pure |
 //! | [`family`], [`linux`] | what differs between families of systems |
 //! | [`machine`], [`state`] | one guest's life |
 //! | [`error`] | what can go wrong in it |
@@ -17,6 +18,7 @@ pub mod console;
 pub mod error;
 mod evidence;
 pub mod family;
+pub mod health;
 pub mod linux;
 pub mod machine;
 pub mod qmp;

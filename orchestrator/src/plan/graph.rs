@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::job::{
     INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE, Inputs, Job, JobIx, Plan, Todo, Work, key_of,
 };
-use super::matrix::{Order, Runner};
+use super::matrix::Runner;
 use super::resolve::{Resolved, Suite};
 use crate::model::{CellId, JobKind, Key, Port, PortName, Side};
 
@@ -231,9 +231,6 @@ impl Maker<'_> {
             Runner::Kyua => "kyua",
             Runner::Sh => "sh",
         };
-        let order = match suite.order {
-            Order::Listed => "listed",
-        };
         let kept = [
             limits.console_bytes,
             limits.channel_bytes,
@@ -247,9 +244,13 @@ impl Maker<'_> {
             ("runner", Some(runner.to_owned())),
             ("cases", Some(suite.project.cases_root().to_owned())),
             ("passes", Some(suite.passes.to_string())),
-            ("order", Some(order.to_owned())),
+            ("order", Some(suite.order.to_string())),
+            ("repeats", Some(as_text(&suite.repeats))),
             ("timeout", Some(suite.timeout.as_millis().to_string())),
-            ("limits", Some(format!("{kept:?} {}", limits.guests))),
+            (
+                "limits",
+                Some(format!("{kept:?} {} {}", limits.guests, limits.deaths)),
+            ),
             // A stored result says which cell it is of.
             ("cell", Some(id.to_string())),
         ]);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::policy::{Order, Repeats, Shards};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{BuildSpec, Project, Source, check_format, check_known, check_name};
 use crate::model::units::{de_duration, de_size, ser_duration};
@@ -98,9 +99,15 @@ pub struct SuiteSpec {
     /// How often the whole suite is executed in a cell.
     #[serde(default = "one")]
     pub passes: u32,
-    /// The order of the programs in a pass.
+    /// The order of the cases in a pass.
     #[serde(default)]
     pub order: Order,
+    /// Over how many guests of one cell the suite is cut.
+    #[serde(default)]
+    pub shards: Shards,
+    /// What is executed again in fresh guests.
+    #[serde(default)]
+    pub repeats: Repeats,
     /// The time limit of a cell, from its first guest's start; stretched by the port's slowness.
     #[serde(
         default = "cell_timeout",
@@ -125,15 +132,6 @@ pub enum Baseline {
     None,
     /// The same tree without its patches.
     Unpatched,
-}
-
-/// The order of a suite's programs within a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Order {
-    /// As the suite lists them.
-    #[default]
-    Listed,
 }
 
 /// What runs the cases in the guest.
@@ -189,9 +187,12 @@ pub struct Limits {
         serialize_with = "ser_size"
     )]
     pub output_bytes: u64,
-    /// Guests that one cell may use: each crash or hang costs one.
+    /// Guests that may die in one cell: each crash or hang costs one.
     #[serde(default = "guests")]
     pub guests: u32,
+    /// Guests in a row that may die without a case's end in between.
+    #[serde(default = "deaths")]
+    pub deaths: u32,
 }
 
 impl Default for Limits {
@@ -203,6 +204,7 @@ impl Default for Limits {
             channel_bytes: channel(),
             output_bytes: output(),
             guests: guests(),
+            deaths: deaths(),
         }
     }
 }
@@ -254,6 +256,10 @@ fn output() -> u64 {
 
 fn guests() -> u32 {
     32
+}
+
+fn deaths() -> u32 {
+    6
 }
 
 fn some_size<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
@@ -348,6 +354,17 @@ impl SuiteSpec {
                 format!("{at}.passes"),
                 format!("is {}: expected 1 to {MAX_PASSES}", self.passes),
             ));
+        }
+        for (field, times) in [
+            ("failed", self.repeats.failed),
+            ("crashed", self.repeats.crashed),
+        ] {
+            if times > Repeats::MOST {
+                found.push(Problem::new(
+                    format!("{at}.repeats.{field}"),
+                    format!("is {times}: expected 0 to {}", Repeats::MOST),
+                ));
+            }
         }
         if self.timeout.is_zero() {
             let message = "is zero: expected for example 20m";
@@ -450,6 +467,7 @@ impl Limits {
         let zero = [
             ("cores", self.cores == Some(0)),
             ("guests", self.guests == 0),
+            ("deaths", self.deaths == 0),
         ];
         for (field, _) in zero.iter().filter(|(_, zero)| *zero) {
             found.push(Problem::new(

@@ -7,11 +7,14 @@
 pub mod graph;
 pub mod job;
 pub mod matrix;
+pub mod policy;
 pub mod resolve;
 pub mod schedule;
+pub mod share;
 
 pub use graph::{Facts, ImageFact, SourceFact, plan};
 pub use job::{Inputs, Job, JobIx, Plan, Todo, Work};
 pub use matrix::Matrix;
+pub use policy::{Order, Repeats, Shards};
 pub use resolve::{Resolved, Suite};
 pub use schedule::{Capacity, Schedule, Skip, forecast};

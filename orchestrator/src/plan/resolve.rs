@@ -5,7 +5,8 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use super::matrix::{Baseline, Limits, Matrix, Order, Retries, Runner, SuiteSpec, no_patches};
+use super::matrix::{Baseline, Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
+use super::policy::{Order, Repeats, Shards};
 use crate::model::problem::Problem;
 use crate::model::{Port, PortName, Project, Side};
 
@@ -39,8 +40,12 @@ pub struct Suite {
     pub baseline: Baseline,
     /// How often the suite is executed in a cell.
     pub passes: u32,
-    /// The order of the programs in a pass.
+    /// The order of the cases in a pass.
     pub order: Order,
+    /// Over how many guests of one cell it is cut.
+    pub shards: Shards,
+    /// What is executed again in fresh guests.
+    pub repeats: Repeats,
     /// The time limit of a cell.
     pub timeout: Duration,
     /// What runs the cases.
@@ -158,6 +163,8 @@ pub fn resolve(
             baseline: spec.baseline,
             passes: spec.passes,
             order: spec.order,
+            shards: spec.shards,
+            repeats: spec.repeats,
             timeout: spec.timeout,
             runner: spec.runner,
             points,

@@ -8,6 +8,9 @@
 //! - A job that does not fit lets smaller ones by, but only [`PATIENCE`] of them: then nothing
 //!   else starts until it fits, so that none starves.
 //!
+//! - While no job is ready, what is idle may be lent to a running job that can use more than it
+//!   weighs ([`Schedule::lend`]); it counts as the job's until it is given back or the job ends.
+//!
 //! ```text
 //! waiting -> ready -> running -> done
 //!    |         ^         | \---> failed
@@ -64,6 +67,8 @@ struct Slot {
     /// The estimated time of this job and of the longest chain behind it.
     way: Duration,
     overtaken: u32,
+    /// How many times its own weight it was lent.
+    lent: u32,
     dependants: Vec<JobIx>,
 }
 
@@ -110,6 +115,7 @@ impl Schedule {
                     Duration::ZERO
                 },
                 overtaken: 0,
+                lent: 0,
                 dependants: Vec::new(),
             });
         }
@@ -238,6 +244,36 @@ impl Schedule {
         }
     }
 
+    /// Lends a running job its own weight once more, where that much is idle and no job is ready
+    /// that could want it.
+    pub fn lend(&mut self, ix: JobIx) -> bool {
+        if self.stopped || self.count(|s| s == State::Ready) > 0 {
+            return false;
+        }
+        let Some(slot) = self.slots.get_mut(ix) else {
+            return false;
+        };
+        let fits = slot.cores <= self.free.cores && slot.mem_mib <= self.free.mem_mib;
+        if slot.state != State::Running || !fits {
+            return false;
+        }
+        self.free.cores -= slot.cores;
+        self.free.mem_mib -= slot.mem_mib;
+        slot.lent += 1;
+        true
+    }
+
+    /// A running job gives so many loans back.
+    pub fn give_back(&mut self, ix: JobIx, loans: u32) {
+        let Some(slot) = self.slots.get_mut(ix) else {
+            return;
+        };
+        let back = loans.min(slot.lent);
+        slot.lent -= back;
+        self.free.cores += slot.cores * back;
+        self.free.mem_mib += slot.mem_mib * u64::from(back);
+    }
+
     /// Starts nothing more. Running jobs still have to be reported.
     pub fn stop(&mut self) {
         self.stopped = true;
@@ -269,8 +305,10 @@ impl Schedule {
         if slot.state != State::Running {
             return false;
         }
+        let loans = slot.lent;
         self.free.cores += slot.cores;
         self.free.mem_mib += slot.mem_mib;
+        self.give_back(ix, loans);
         true
     }
 

@@ -1,8 +1,10 @@
 //! How long jobs took before: for time left and for which job to start first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::model::{Attempt, CaseId};
 
 use super::{StoreError, write_atomically};
 
@@ -36,6 +38,22 @@ impl Durations {
         let new = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let entry = self.millis.entry(job.to_owned()).or_insert(new);
         *entry = (*entry / 2).saturating_add(new / 2);
+    }
+
+    /// Remembers what the cases of a cell took, by the guest's clock.
+    pub fn learn_cases(&mut self, attempts: &[Attempt]) {
+        for attempt in attempts.iter().filter(|a| a.counts()) {
+            if let Some(took) = attempt.duration {
+                self.learn(&attempt.case.to_string(), took);
+            }
+        }
+    }
+
+    /// What is remembered of cases.
+    pub fn all(&self) -> HashMap<CaseId, Duration> {
+        let case =
+            |(name, &ms): (&String, &u64)| Some((name.parse().ok()?, Duration::from_millis(ms)));
+        self.millis.iter().filter_map(case).collect()
     }
 
     /// Writes the file.

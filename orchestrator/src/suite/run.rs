@@ -168,6 +168,36 @@ impl Invocation {
         picked
     }
 
+    /// The same in exactly the order of `cases`; `place` is a case's place in the suite's own list.
+    ///
+    /// `run-suite` keeps a list's order. Kyua does not: it is called once for each stretch in which
+    /// the wanted order and its own agree, which is one call where the cases stand as they are listed.
+    pub fn run_in_order(
+        &self,
+        label: &str,
+        cases: &[CaseId],
+        place: impl Fn(&CaseId) -> Option<usize>,
+    ) -> Picked {
+        if self.runner == Runner::Sh {
+            return self.run_cases(label, cases);
+        }
+        let follows = |a: &CaseId, b: &CaseId| match (place(a), place(b)) {
+            (Some(a), Some(b)) => a < b,
+            _ => false,
+        };
+        let mut all = Picked::default();
+        for (index, stretch) in cases.chunk_by(follows).enumerate() {
+            let label = match index {
+                0 => label.to_owned(),
+                n => format!("{label}-{n}"),
+            };
+            let picked = self.run_cases(&label, stretch);
+            all.batches.extend(picked.batches);
+            all.notes.extend(picked.notes);
+        }
+        all
+    }
+
     fn batch(&self, label: &str, index: usize, cases: Vec<CaseId>) -> Batch {
         let stem = match index {
             0 => label.to_owned(),
@@ -340,6 +370,26 @@ mod tests {
             invocation(Runner::Sh).run_cases("x", &cases).batches.len(),
             1
         );
+    }
+
+    #[test]
+    fn an_order_is_kept_by_every_runner() {
+        let listed: Vec<CaseId> = (0..5).map(|i| CaseId::new("t", format!("c{i}"))).collect();
+        let place = |case: &CaseId| listed.iter().position(|c| c == case);
+        let wanted = [1, 3, 0, 2, 4].map(|i: usize| listed[i].clone());
+        let order = |runner, cases: &[CaseId]| -> Vec<Vec<CaseId>> {
+            let picked = invocation(runner).run_in_order("x", cases, place);
+            let labels: BTreeSet<_> = picked.batches.iter().map(|b| &b.command).collect();
+            assert_eq!(labels.len(), picked.batches.len());
+            let batches = picked.batches.into_iter();
+            batches.map(|b| b.cases.unwrap()).collect()
+        };
+        assert_eq!(order(Runner::Sh, &wanted), [wanted.to_vec()]);
+        assert_eq!(
+            order(Runner::Kyua, &wanted),
+            [wanted[..2].to_vec(), wanted[2..].to_vec()]
+        );
+        assert_eq!(order(Runner::Kyua, &listed).len(), 1);
     }
 
     #[test]

@@ -174,6 +174,7 @@ impl Guest {
             ended: None,
             by_itself: false,
             fault: None,
+            unanswered: 0,
             kernel: String::new(),
             command,
             _run_dir: run_dir,

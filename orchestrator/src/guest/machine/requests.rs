@@ -11,6 +11,9 @@ use super::super::state::State;
 use super::{Guest, Output, PORT_BYTES, STDERR_BYTES, Wake};
 use crate::host::text;
 
+/// After so much silence, and again after as much, the emulator is asked whether the machine runs.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
 impl Guest {
     /// Starts a command (one line, for `sh -c`) in the guest. `idle` limits the silence between two
     /// pieces of output, `total` the whole. A stream that is dropped before its end leaves the guest
@@ -33,6 +36,7 @@ impl Guest {
             last: now,
             total,
             begun: now,
+            looked: now,
             done: false,
         })
     }
@@ -196,6 +200,8 @@ pub struct RunStream<'a> {
     last: Instant,
     total: Duration,
     begun: Instant,
+    /// When the emulator was last asked whether the machine runs.
+    looked: Instant,
     done: bool,
 }
 
@@ -226,7 +232,8 @@ impl RunStream<'_> {
                 None => {}
             }
             let (idle, total) = (self.last + self.idle, self.begun + self.total);
-            match self.guest.wake(idle.min(total)).await {
+            let look = self.last.max(self.looked) + LOOK_EVERY;
+            match self.guest.wake(idle.min(total).min(look)).await {
                 Wake::Port(n) => {
                     self.last = Instant::now();
                     self.guest.decode(n);
@@ -237,6 +244,13 @@ impl RunStream<'_> {
                     if self.guest.items.is_empty() {
                         self.done = true;
                         return Err(self.guest.take_fault());
+                    }
+                }
+                Wake::Late if Instant::now() < idle.min(total) => {
+                    self.looked = Instant::now();
+                    if let Some(fault) = self.guest.standstill().await {
+                        self.done = true;
+                        return Err(fault);
                     }
                 }
                 Wake::Late => {

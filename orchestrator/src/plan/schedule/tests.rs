@@ -178,6 +178,26 @@ fn a_wide_job_is_not_starved_by_narrow_ones() {
     assert_eq!(schedule.running(), 1);
 }
 
+#[test]
+fn idle_cores_are_lent_and_come_back() {
+    let plan = Plan {
+        jobs: vec![job("a", &[], 1, 10), job("b", &[], 1, 10)],
+    };
+    let mut schedule = Schedule::new(&plan, MACHINE);
+    assert_eq!(schedule.next(), [0, 1]);
+    assert!(!schedule.lend(0), "nothing is idle");
+    schedule.finished(1, true);
+    assert!(schedule.lend(0) && !schedule.lend(0));
+    schedule.give_back(0, 5);
+    assert!(schedule.lend(0));
+    schedule.again(0);
+    assert!(!schedule.lend(0), "a ready job goes first");
+    assert_eq!(schedule.next(), [0]);
+    assert!(schedule.lend(0));
+    schedule.finished(0, true);
+    assert_eq!(schedule.free, MACHINE);
+}
+
 fn plans() -> impl Strategy<Value = (Plan, Capacity)> {
     let one = (
         prop::collection::vec(any::<prop::sample::Index>(), 0..3),
@@ -227,14 +247,25 @@ proptest! {
                 running.push(ix);
             }
             let heavy = running.iter().filter(|ix| run(ix));
-            let cores: u32 = heavy.clone().map(|&ix| plan.jobs[ix].cores.min(capacity.cores)).sum();
-            let mem: u64 = heavy.map(|&ix| plan.jobs[ix].mem_mib).sum();
+            let times = |ix: JobIx| 1 + schedule.slots[ix].lent;
+            let cores: u32 = heavy.clone().map(|&ix| plan.jobs[ix].cores.min(capacity.cores) * times(ix)).sum();
+            let mem: u64 = heavy.map(|&ix| plan.jobs[ix].mem_mib * u64::from(times(ix))).sum();
             prop_assert!(cores <= capacity.cores && mem <= capacity.mem_mib);
             prop_assert_eq!(schedule.running(), running.len());
             for slot in &schedule.slots {
                 prop_assert!(slot.overtaken <= PATIENCE);
             }
             let Some((pick, luck)) = picks.next().filter(|_| !running.is_empty()) else { break };
+            let one = running[pick.index(running.len())];
+            match luck {
+                5 | 6 if run(&one) => {
+                    let lent = schedule.lend(one);
+                    prop_assert!(!lent || schedule.count(|s| s == State::Ready) == 0);
+                    if lent { continue; }
+                }
+                7 => schedule.give_back(one, 1),
+                _ => {}
+            }
             let ix = running.swap_remove(pick.index(running.len()));
             if luck == 1 {
                 schedule.again(ix);

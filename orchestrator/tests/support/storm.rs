@@ -1,0 +1,159 @@
+//! Kills fallout and its emulators at random moments and goes on, until a run is done; then the
+//! result must be the one of a run that nobody disturbed.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::tiny::{self, Fallout};
+
+/// A generator of our own: a seed gives the same moments, as far as the machine allows.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+/// What came of a storm.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub of_fallout: u32,
+    pub of_emulators: u32,
+    pub runs: u32,
+    pub resumes: u32,
+}
+
+/// The suite that the storm rages over: a failure, a panic that is confirmed once, 40 cases a pass.
+pub fn suite(dir: &Path, ports: &str) -> std::path::PathBuf {
+    let body = |n| match n {
+        13 => "atf_tc_fail(\"planted\");".to_owned(),
+        22 => tiny::PANIC.to_owned(),
+        _ => "usleep(30000);".to_owned(),
+    };
+    let fields = ["passes: 2", "shards: 2", "repeats: {failed: 1, crashed: 1}"];
+    let more = "retries: {host_fault: 5, boot: 5}\n";
+    tiny::write(dir, &tiny::programs(4, 10, body), ports, &fields, more)
+}
+
+fn start(fallout: &Fallout, words: &[&str], output: &Path) -> Child {
+    let output = std::fs::File::create(output).unwrap();
+    let errors = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(fallout.state.path().join("errors"))
+        .unwrap();
+    fallout
+        .command(words)
+        .stdout(output)
+        .stderr(Stdio::from(errors))
+        .spawn()
+        .unwrap()
+}
+
+fn kill(pid: i32) -> bool {
+    let pid = pid.to_string();
+    let status = std::process::Command::new("kill")
+        .args(["-KILL", &pid])
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|s| s.success())
+}
+
+/// Kills `kills` times, at moments up to `pause` apart. Every run that a kill did not end is
+/// compared with an undisturbed one. Panics where anything is lost, left behind or different.
+pub fn rage(
+    binary: &Path,
+    matrix: &Path,
+    kills: u32,
+    pause: Duration,
+    seed: u64,
+    say: &mut dyn std::io::Write,
+) -> Tally {
+    let calm = Fallout::new(binary);
+    let reference = calm.run(matrix, 2);
+    let (outcomes, findings) = (tiny::outcomes(&reference), tiny::findings(&reference));
+    assert!(!outcomes.is_empty() && !findings.is_empty());
+    let mut dice = Dice(seed | 1);
+    let mut tally = Tally::default();
+    while tally.of_fallout + tally.of_emulators < kills {
+        tally.runs += 1;
+        let fallout = Fallout::new(binary);
+        let report = fallout.state.path().join("report");
+        let matrix = matrix.to_str().unwrap();
+        let first = ["run", matrix, "--fresh", "--json", "--jobs", "2"];
+        let mut child = start(&fallout, &first, &report);
+        let mut tries = 0;
+        loop {
+            let killed = disturb(&fallout, &mut child, &mut dice, pause, kills, &mut tally);
+            if !killed && child.wait().unwrap().code() == Some(1) {
+                break;
+            }
+            // Nothing that was recorded may be lost, whatever is torn.
+            let log = fallout.log();
+            let whole = log.rfind('\n').map_or("", |end| &log[..=end]).to_owned();
+            tries += 1;
+            assert!(tries < 500, "the run does not come to its end");
+            tally.resumes += 1;
+            let again = ["resume", "last", "--json"];
+            let words: &[&str] = if log.is_empty() { &first } else { &again };
+            child = start(&fallout, words, &report);
+            let begun = Instant::now();
+            while fallout.log().len() <= whole.len()
+                && child.try_wait().unwrap().is_none()
+                && begun.elapsed() < Duration::from_secs(60)
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(fallout.log().starts_with(&whole), "the log was rewritten");
+        }
+        let text = std::fs::read(&report).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let value = &value["report"];
+        assert_eq!(tiny::outcomes(value), outcomes);
+        assert_eq!(tiny::findings(value), findings);
+        assert_eq!(fallout.live_emulators(), [0; 0], "emulators are left");
+        let n = tally.of_fallout + tally.of_emulators;
+        writeln!(say, "run {}: same verdict, {n} kills so far", tally.runs).unwrap();
+    }
+    tally
+}
+
+/// Kills now and then while the run goes on; true where fallout itself was killed.
+fn disturb(
+    fallout: &Fallout,
+    child: &mut Child,
+    dice: &mut Dice,
+    pause: Duration,
+    kills: u32,
+    tally: &mut Tally,
+) -> bool {
+    loop {
+        let moment = Duration::from_millis(dice.roll(pause.as_millis() as u64 + 1));
+        let until = Instant::now() + moment;
+        while Instant::now() < until {
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if tally.of_fallout + tally.of_emulators >= kills {
+            return false;
+        }
+        let emulators = fallout.live_emulators();
+        let at = dice.roll(emulators.len() as u64 + 1) as usize;
+        match emulators.get(at) {
+            Some(&pid) => tally.of_emulators += u32::from(kill(pid)),
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                tally.of_fallout += 1;
+                return true;
+            }
+        }
+    }
+}

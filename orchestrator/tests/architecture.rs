@@ -10,7 +10,7 @@ const STAGES: [&str; 9] = [
 ];
 
 /// No I/O: modules, and single files of modules that otherwise have some.
-const PURE: [&str; 9] = [
+const PURE: &[&str] = &[
     "trigger/",
     "build/messages.rs",
     "build/sets/",

@@ -7,6 +7,7 @@ use crate::guest::rundir;
 use crate::model::outcome::Sense;
 use crate::model::{CellResult, Side};
 use crate::store::runs::RunDir;
+use crate::suite::Runner;
 
 use super::args::{ReproArgs, Selection};
 use super::context::Context;
@@ -55,10 +56,20 @@ pub fn run(context: &Context, args: &ReproArgs) -> Outcome {
     let program = format!("{}/{}", ready.cases_root, case.program);
     let dir = program.rsplit_once('/').map_or(".", |(dir, _)| dir);
     eprintln!(
-        "{}\nrun the case with:\n  cd /tmp && {program} -s {dir} {}",
+        "{}\nrun the case by itself, or as it was run (a case wants an empty directory to be its own):",
         ready.guest.kernel(),
+    );
+    eprintln!(
+        "  mkdir -p /tmp/d && cd /tmp/d && {program} -s {dir} {}",
         case.case
     );
+    if ready.runner == Runner::Kyua {
+        let root = &ready.cases_root;
+        eprintln!("  cd {root} && kyua debug {case}");
+    }
+    if let Some(size) = super::attach::size_command() {
+        eprintln!("tell the guest how large this terminal is: {size}");
+    }
     let attached = super::attach::attach(&socket);
     runtime.block_on(ready.guest.end(false));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

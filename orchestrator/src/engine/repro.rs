@@ -7,6 +7,7 @@ use crate::guest::{Guest, GuestSpec, Limits};
 use crate::model::{CellId, Key};
 use crate::plan::Work;
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
+use crate::suite::Runner;
 
 use super::RunError;
 use super::bus::Bus;
@@ -21,6 +22,8 @@ pub struct Ready {
     pub key: Option<Key>,
     /// The directory of the suite in the guest.
     pub cases_root: String,
+    /// What runs the suite's cases there.
+    pub runner: Runner,
 }
 
 impl From<JobFailed> for RunError {
@@ -107,5 +110,6 @@ pub async fn boot(
         guest,
         key,
         cases_root: suite.project.cases_root().to_owned(),
+        runner: super::run::runner(suite, port),
     })
 }

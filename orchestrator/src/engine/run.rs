@@ -16,6 +16,7 @@ use crate::build::{self, Built};
 use crate::model::{CellId, CellResult, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
 use crate::plan::matrix::Runner as RunnerWord;
+use crate::plan::resolve::Suite;
 use crate::plan::{Plan, Schedule, Todo, Work};
 use crate::report::RunReport;
 use crate::store::cells;
@@ -389,10 +390,7 @@ impl Dispatch {
         let earlier = self.earlier.remove(id).unwrap_or_default();
         let suite = self.setup.resolved.suite(&id.suite)?;
         let port: &Port = self.setup.resolved.port(&id.port)?;
-        let runner = match suite.runner_on(port) {
-            RunnerWord::Kyua => Runner::Kyua,
-            RunnerWord::Auto | RunnerWord::Sh => Runner::Sh,
-        };
+        let runner = runner(suite, port);
         Some(CellJob {
             id: id.clone(),
             key: key?.clone(),
@@ -505,6 +503,14 @@ impl Dispatch {
             cached: false,
         });
         self.results.insert(result.id.clone(), result);
+    }
+}
+
+/// What runs a suite's cases on a port.
+pub(super) fn runner(suite: &Suite, port: &Port) -> Runner {
+    match suite.runner_on(port) {
+        RunnerWord::Kyua => Runner::Kyua,
+        RunnerWord::Auto | RunnerWord::Sh => Runner::Sh,
     }
 }
 

@@ -112,6 +112,12 @@ pub enum GuestError {
         /// The state it was to have.
         to: State,
     },
+    /// A guest could not be saved, or not be restored. Never the fault of what runs in it.
+    #[error("snapshot: {what}")]
+    Snapshot {
+        /// What was seen.
+        what: String,
+    },
     /// The host could not do its part.
     #[error("{what}: {path}: {source}")]
     Host {
@@ -161,6 +167,7 @@ impl GuestError {
             | Self::PutFailed { .. }
             | Self::UnknownFamily { .. }
             | Self::IllegalTransition { .. }
+            | Self::Snapshot { .. }
             | Self::Host { .. } => StageResult::HostFailed,
         }
     }

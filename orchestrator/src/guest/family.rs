@@ -8,6 +8,10 @@
 use std::time::SystemTime;
 
 use super::linux::Linux;
+use crate::model::KernelFound;
+
+/// Random bytes of the host's for a guest that was restored: no other guest gets the same.
+pub type Seed = [u8; 64];
 
 /// How requests reach the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +40,13 @@ pub trait Family: Send + Sync {
     /// What a boot waits for, for people: "the agent's greeting".
     fn waits_for(&self) -> &'static str;
 
-    /// Commands that make a guest which just came up usable: its clock, for one.
-    fn on_ready(&self, now: SystemTime) -> Vec<String>;
+    /// The command that makes a guest which just came up usable (its clock is set), and then says
+    /// which kernel runs. With a `seed` the guest was restored from a snapshot: its random numbers
+    /// are made its own, and a status other than zero means that they are not.
+    fn on_ready(&self, now: SystemTime, seed: Option<&Seed>) -> String;
+
+    /// Reads what that command printed.
+    fn kernel(&self, said: &[u8]) -> KernelFound;
 
     /// The command that prints what [`Health`](super::health::Health) reads. It runs between batches
     /// of cases, so it must be cheap: a shell's own means, few processes.

@@ -4,9 +4,11 @@
 //!                 emulator        agent greets,         request
 //!                 connects        clock is set      ┌─────────────┐
 //!   Starting ───────────▶ Booting ───────────▶ Ready ─────────▶ Busy
-//!       │                    │                   │  ◀─────────  │
-//!       │                    │                   │   end mark   │
-//!       └────────────────────┴─────────┬─────────┴──────────────┘
+//!       │  │                 │                ▲  │  ◀─────────  │
+//!       │  └─▶ Restoring ────│────────────────┘  │   end mark   │
+//!       │          │         │  agent answers,   │              │
+//!       │          │         │  clock, seed set  │              │
+//!       └──────────┴─────────┴─────────┬─────────┴──────────────┘
 //!                                      ▼
 //!                                    Ended
 //! ```
@@ -22,6 +24,7 @@
 
 mod boot;
 mod requests;
+mod snapshot;
 mod standstill;
 
 pub use requests::RunStream;
@@ -47,7 +50,7 @@ use super::rundir::RunDir;
 use super::state::State;
 use crate::host::process::{Exit, Process};
 use crate::host::text;
-use crate::model::Port;
+use crate::model::{KernelFound, Port};
 
 /// The emulator's own messages that are kept.
 const STDERR_BYTES: usize = 8 << 10;
@@ -141,7 +144,10 @@ pub struct Guest {
     fault: Option<GuestError>,
     /// Questions in a row that the emulator did not answer.
     unanswered: u32,
+    /// Something was run or put in the guest since it came up.
+    used: bool,
     kernel: String,
+    found: KernelFound,
     command: Vec<String>,
     _run_dir: RunDir,
 }
@@ -183,7 +189,13 @@ impl Guest {
         &self.kernel
     }
 
-    /// From the emulator's start to the agent's greeting.
+    /// Which kernel the guest runs, by its own word.
+    pub fn found(&self) -> &KernelFound {
+        &self.found
+    }
+
+    /// From the emulator's start to the agent's greeting, or to its first answer where the guest
+    /// was restored.
     pub fn boot_time(&self) -> Duration {
         self.boot
     }

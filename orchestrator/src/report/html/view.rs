@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::host::text::{head as head_lines, line as clean, tail};
 use crate::model::{
-    Attempt, Finding, FindingKind, News, Outcome, PortTally, Side, StageResult, TraitSplit,
+    Attempt, CameUp, Finding, FindingKind, GuestRecord, News, Outcome, PortTally, Side,
+    StageResult, TraitSplit,
 };
 use crate::report::grid::{Grid, Place, State};
 use crate::report::terminal::headline;
@@ -496,17 +497,31 @@ pub fn ports(report: &RunReport) -> Vec<PortRow> {
     let row = |(port, traits): (&crate::model::PortName, &crate::model::Traits)| {
         let cells: Vec<_> = report.cells.iter().filter(|c| c.id.port == *port).collect();
         let guests: Vec<_> = cells.iter().flat_map(|c| &c.guests).collect();
-        let boots: Vec<_> = guests
-            .iter()
-            .map(|g| g.boot)
-            .filter(|b| !b.is_zero())
-            .collect();
-        let boot = match (boots.iter().min(), boots.iter().max()) {
-            (Some(least), Some(most)) if least != most => {
-                format!("{} to {}", duration_words(*least), duration_words(*most))
+        let up = |restored: bool| {
+            let is = move |g: &GuestRecord| (g.came_up != CameUp::Booted) == restored;
+            let times = guests.iter().filter(move |g| is(g)).map(|g| g.boot);
+            let times: Vec<_> = times.filter(|b| !b.is_zero()).collect();
+            match (times.iter().min(), times.iter().max()) {
+                (Some(least), Some(most)) if least != most => Some(format!(
+                    "{} to {}",
+                    duration_words(*least),
+                    duration_words(*most)
+                )),
+                (least, _) => least.map(|time| duration_words(*time)),
             }
-            (Some(boot), _) => duration_words(*boot),
-            _ => "never".to_owned(),
+        };
+        let saved = guests.iter().find_map(|g| match g.came_up {
+            CameUp::Restored { boot } => Some(duration_words(boot)),
+            CameUp::Booted => None,
+        });
+        let boot = match (up(false), up(true)) {
+            (None, None) => "never".to_owned(),
+            (Some(boot), None) => boot,
+            (Some(boot), Some(restored)) => format!("{boot}; restored in {restored}"),
+            (None, Some(restored)) => format!(
+                "restored in {restored}, saved from a boot of {}",
+                saved.unwrap_or_default()
+            ),
         };
         let versions: BTreeMap<&String, &String> = cells.iter().flat_map(|c| &c.versions).collect();
         PortRow {

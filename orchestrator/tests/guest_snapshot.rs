@@ -63,7 +63,7 @@ impl Place {
 
 /// 32 bytes of each of the kernel's sources of random numbers, and where a new program was put.
 async fn random(guest: &mut Guest) -> Vec<String> {
-    let what = "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n'; echo; \
+    let what = "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; \
                 cat /proc/sys/kernel/random/uuid; grep stack /proc/self/maps";
     let (said, status) = output(guest, what).await;
     assert_eq!(status, 0, "{said}");
@@ -133,10 +133,13 @@ async fn alike_but_for_chance(name: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guests_from_one_file_differ_in_what_must_differ() {
-    for name in ["s390x", "arm64"] {
-        alike_but_for_chance(name).await;
-    }
+async fn guests_from_one_file_differ_in_what_must_differ_s390x() {
+    alike_but_for_chance("s390x").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_from_one_file_differ_in_what_must_differ_arm64() {
+    alike_but_for_chance("arm64").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,7 @@ mod frames;
 mod lines;
 mod report;
 mod rules;
+pub mod symbols;
 mod title;
 mod woven;
 
@@ -38,6 +39,7 @@ use crate::model::watch::ConsoleWatch;
 
 use report::Report;
 use rules::{Cause, Meaning, Place};
+use symbols::Symbols;
 
 /// Bytes of the console that are kept for the lines before a crash.
 const TAIL_BYTES: usize = 24 * 1024;
@@ -76,6 +78,7 @@ pub struct Recogniser {
     /// The latest stamp that was seen, in seconds.
     clock: f64,
     notes: Vec<String>,
+    symbols: Symbols,
 }
 
 impl std::fmt::Debug for Recogniser {
@@ -106,7 +109,14 @@ impl Recogniser {
             state: State::Watching,
             clock: 0.0,
             notes: Vec::new(),
+            symbols: Symbols::default(),
         }
+    }
+
+    /// The same with the names of the kernel's functions, for one that writes addresses alone.
+    #[must_use]
+    pub fn with_symbols(self, symbols: Symbols) -> Self {
+        Self { symbols, ..self }
     }
 
     fn keep_tail(&mut self, bytes: &[u8]) {
@@ -412,7 +422,11 @@ impl ConsoleWatch for Recogniser {
 
     fn crash(&self) -> Option<Crash> {
         match &self.state {
-            State::Dead(report) => Some(report.crash()),
+            State::Dead(report) => {
+                let mut crash = report.crash();
+                self.symbols.annotate(&mut crash.excerpt);
+                Some(crash)
+            }
             _ => None,
         }
     }

@@ -236,6 +236,10 @@ const LINUX: &[Row] = &[
     row("BUG: Bad page map", "BUG: bad page map"),
     row("BUG: Bad rss-counter", "BUG: bad rss-counter"),
     row("Kernel unaligned access", "kernel unaligned access"),
+    row(
+        "Unhandled kernel unaligned access",
+        "kernel unaligned access",
+    ),
 ];
 
 /// A Linux panic's text that names no cause: the complaint before it does.

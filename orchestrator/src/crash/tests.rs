@@ -123,6 +123,20 @@ fn complaints_do_not_kill() {
 }
 
 #[test]
+fn stalls_and_hard_lockups_name_who_spins() {
+    let stall = b"[ 30.000000] rcu: INFO: rcu_preempt self-detected stall on CPU\n\
+        [ 30.000001] rcu: \t0-....: (2099 ticks this GP) idle=1d1c/1/0x4000000000000000\n\
+        [ 30.000002] pc : spinner+0x1c/0x30 [a]\n\
+        [ 30.000003] Kernel panic - not syncing: RCU Stall\n";
+    assert_eq!(title(stall).unwrap(), "INFO: rcu detected stall in spinner");
+    let hard = b"[ 30.000000] watchdog: Watchdog detected hard LOCKUP on cpu 3\n\
+        [ 30.000002] RIP: 0010:_raw_spin_lock+0x1c/0x30\n[ 30.000003] Call Trace:\n\
+        [ 30.000004]  holder+0x1/0x2\n\
+        [ 30.000005] Kernel panic - not syncing: Hard LOCKUP\n";
+    assert_eq!(title(hard).unwrap(), "BUG: hard lockup in holder");
+}
+
+#[test]
 fn sanitizers_carry_their_own_names() {
     let kasan = b"[1.000000] BUG: KASAN: slab-out-of-bounds in peek+0x1c/0x30 [a]\n\
         [1.000001] Read of size 4 at addr ffff8881 by task sh/12\n";

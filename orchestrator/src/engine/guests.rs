@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::crash::Recogniser;
+use crate::crash::symbols::Symbols;
 use crate::guest::{Guest, GuestError, GuestSpec, Limits, command};
 use crate::host::machine::program_identity;
 use crate::image;
@@ -96,7 +97,10 @@ pub async fn raise(
     tell: &(dyn Fn(String) + Sync),
 ) -> Result<(Guest, CameUp), RaiseError> {
     let limits = limits(&spec.port);
-    let watch = || Box::new(Recogniser::new());
+    // Beside a kernel that writes addresses alone its image may keep their names.
+    let map = tokio::fs::read_to_string(spec.kernel.with_file_name("System.map")).await;
+    let symbols = map.map_or_else(|_| Symbols::default(), |map| Symbols::parse(&map));
+    let watch = || Box::new(Recogniser::new().with_symbols(symbols.clone()));
     if let Some(saved) = order.snapshot.as_ref().and_then(|k| order.snapshots.get(k)) {
         let state = saved.state();
         match Guest::restore(spec, limits, watch(), state.as_std_path()).await {

@@ -7,6 +7,7 @@
 
 use std::time::SystemTime;
 
+use super::dialogue::Debugger;
 use super::linux::Linux;
 use crate::model::KernelFound;
 
@@ -20,13 +21,30 @@ pub enum Transport {
     AgentPort,
 }
 
-/// Something to do on the console of a silent guest.
+/// A way to reach the keys of a kernel on its console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Poke {
-    /// A serial break, then these bytes.
-    Break(&'static [u8]),
-    /// These bytes.
-    Keys(&'static [u8]),
+pub struct Way {
+    /// A serial break comes first.
+    pub serial_break: bool,
+    /// What is typed before the key.
+    pub before: &'static str,
+    /// What is typed behind it.
+    pub after: &'static str,
+}
+
+/// Keys that make a kernel describe itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys {
+    /// The ways to reach them; the first that is answered is kept to.
+    pub ways: &'static [Way],
+    /// Pressed first: it makes the kernel talk to the console.
+    pub louder: &'static str,
+    /// What the kernel's answer to a key contains.
+    pub answers: &'static str,
+    /// What its answer to a key that it does not have contains.
+    pub unknown: &'static str,
+    /// The name of each section, and its key.
+    pub questions: &'static [(&'static str, &'static str)],
 }
 
 /// One family of systems.
@@ -55,8 +73,11 @@ pub trait Family: Send + Sync {
     /// The command that turns the machine off.
     fn power_off(&self) -> &'static str;
 
-    /// What makes a silent kernel describe itself on the console, in this order.
-    fn pokes(&self) -> &'static [Poke];
+    /// What makes a silent kernel describe itself on the console.
+    fn keys(&self) -> Option<&'static Keys>;
+
+    /// The debugger in which a dead kernel of this family stops.
+    fn debugger(&self) -> Option<&'static Debugger>;
 }
 
 /// The families that there are.

@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::family::{Family, Poke, Seed, Transport};
+use super::dialogue::Debugger;
+use super::family::{Family, Keys, Seed, Transport, Way};
 use crate::host::text;
 use crate::model::KernelFound;
 use crate::model::kernel::{build_ids, checks};
@@ -22,20 +23,34 @@ const LINE_CHARS: usize = 200;
 pub struct Linux;
 
 /// Sysrq comes by a break on most serial ports, by Ctrl-O on hypervisor consoles and by `^-` on
-/// those of s390. First `9`, because the command line says quiet; then the stacks of the running
-/// tasks (`l`) and of the blocked ones (`w`). Where a way does not apply the bytes reach a shell
-/// that is about to be ended.
-const POKES: [Poke; 9] = [
-    Poke::Break(b"9"),
-    Poke::Break(b"l"),
-    Poke::Break(b"w"),
-    Poke::Keys(b"\x0f9"),
-    Poke::Keys(b"\x0fl"),
-    Poke::Keys(b"\x0fw"),
-    Poke::Keys(b"^-9\n"),
-    Poke::Keys(b"^-l\n"),
-    Poke::Keys(b"^-w\n"),
-];
+/// those of s390. `9` comes first, because the command line says quiet. Where a way does not apply
+/// the bytes reach a shell that is about to be ended.
+const KEYS: Keys = Keys {
+    ways: &[
+        way(true, "", ""),
+        way(false, "\x0f", ""),
+        way(false, "^-", "\n"),
+    ],
+    louder: "9",
+    answers: "sysrq: ",
+    unknown: "sysrq: HELP",
+    questions: &[
+        ("running tasks (sysrq-l)", "l"),
+        ("blocked tasks (sysrq-w)", "w"),
+        ("locks (sysrq-d)", "d"),
+        ("memory (sysrq-m)", "m"),
+        ("timers (sysrq-q)", "q"),
+        ("all tasks (sysrq-t)", "t"),
+    ],
+};
+
+const fn way(serial_break: bool, before: &'static str, after: &'static str) -> Way {
+    Way {
+        serial_break,
+        before,
+        after,
+    }
+}
 
 /// One line, for the ash of busybox. A process is dear under emulation: two are started. The kernel's
 /// own processes are children of the second.
@@ -107,8 +122,13 @@ impl Family for Linux {
         "sync; poweroff -f"
     }
 
-    fn pokes(&self) -> &'static [Poke] {
-        &POKES
+    fn keys(&self) -> Option<&'static Keys> {
+        Some(&KEYS)
+    }
+
+    /// A Linux kernel that is dead takes no questions.
+    fn debugger(&self) -> Option<&'static Debugger> {
+        None
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::grid::{Grid, State, grids};
 use super::{RunReport, Source, duration_words};
 use crate::host::text::line as clean;
-use crate::model::{CameUp, Finding, FindingKind, News, PortName, StageResult};
+use crate::model::{CameUp, Crash, Finding, FindingKind, News, PortName, StageResult};
 
 /// Lines of a kernel's last words that are shown.
 const EXCERPT_LINES: usize = 6;
@@ -365,6 +365,11 @@ fn findings(report: &RunReport, style: &Style, out: &mut String) {
                     style,
                 ));
             }
+        }
+        let particulars = finding.crash.iter().map(Crash::particulars);
+        for line in particulars.filter(|line| !line.is_empty()) {
+            let line = style.safe(&line, SENTENCE);
+            out.push_str(&wrap(&line, style.width, "    ", "    ", Ink::Dim, style));
         }
         for line in finding
             .crash

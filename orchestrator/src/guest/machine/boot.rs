@@ -197,6 +197,7 @@ impl Guest {
             fault: None,
             unanswered: 0,
             used: false,
+            evidence: Vec::new(),
             kernel: String::new(),
             found: KernelFound::default(),
             command,

@@ -7,6 +7,7 @@ use crate::model::{
     Attempt, CameUp, Finding, FindingKind, GuestRecord, News, Outcome, PortTally, Side,
     StageResult, TraitSplit,
 };
+use super::dead::{self, SectionView};
 use crate::report::grid::{Grid, Place, State};
 use crate::report::terminal::headline;
 use crate::report::{RunReport, Source, duration_words};
@@ -14,7 +15,6 @@ use crate::report::{RunReport, Source, duration_words};
 const LINE: usize = 400;
 const SENTENCE: usize = 1200;
 const OUTPUT_LINES: usize = 30;
-const EXCERPT_LINES: usize = 60;
 /// Names of passing cases that a program's row lists at most.
 const NAMES: usize = 400;
 
@@ -86,6 +86,8 @@ pub struct FindingView {
     pub reasons: Vec<(String, String)>,
     pub evidence: Vec<String>,
     pub excerpt: Vec<String>,
+    pub particulars: String,
+    pub sections: Vec<SectionView>,
     /// For the filter: every port that it fails on.
     pub ports: String,
 }
@@ -160,12 +162,9 @@ pub fn finding(number: usize, f: &Finding) -> FindingView {
             .take(30)
             .map(|e| clean(e.as_bytes(), SENTENCE))
             .collect(),
-        excerpt: f
-            .crash
-            .iter()
-            .flat_map(|c| c.excerpt.iter().take(EXCERPT_LINES))
-            .map(|l| clean(l.as_bytes(), 240))
-            .collect(),
+        particulars: f.crash.as_ref().map(dead::particulars).unwrap_or_default(),
+        sections: f.crash.as_ref().map(dead::sections).unwrap_or_default(),
+        excerpt: f.crash.as_ref().map(dead::excerpt).unwrap_or_default(),
         ports: f
             .failing
             .iter()

@@ -52,6 +52,7 @@ fn the_sample_run() {
         The kernel dies in `proc/t_spawn:deep_chain` on i386 (3 of 3): BUG: unable
         to handle page fault in portable_spawn; it passes on amd64, arm64, armhf and
         5 others (24 of 24). New since the baseline.
+        signature 5fb9ac3d3861
         │ [   12.104233] BUG: unable to handle page fault for address: c8a41ffc
         │ [   12.104711] #PF: supervisor write access in kernel mode
         │ [   12.105020] CPU: 0 PID: 214 Comm: t_spawn Tainted: G           O      …
@@ -63,6 +64,7 @@ fn the_sample_run() {
         `sched/t_queue:wakeup` hangs on ppc64el (3 of 3): no answer from the guest;
         it passes on amd64, arm64, armhf and 5 others (24 of 24). New since the
         baseline.
+        signature d96ec10de22c
         │ [   31.220145] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [t_queue…
 
       3 TRAIT
@@ -183,6 +185,7 @@ fn a_run_with_trouble() {
         The kernel dies in `proc/t_spawn:deep_chain` on i386 (3 of 3): BUG: unable
         to handle page fault in portable_spawn; it passes on amd64, arm64, armhf and
         3 others (18 of 18). New since the baseline.
+        signature 5fb9ac3d3861
         │ [   12.104233] BUG: unable to handle page fault for address: c8a41ffc
         │ [   12.104711] #PF: supervisor write access in kernel mode
         │ [   12.105020] CPU: 0 PID: 214 Comm: t_spawn Tainted: G           O      …
@@ -194,6 +197,7 @@ fn a_run_with_trouble() {
         `sched/t_queue:wakeup` hangs on ppc64el (3 of 3): no answer from the guest;
         it passes on amd64, arm64, armhf and 3 others (18 of 18). New since the
         baseline.
+        signature d96ec10de22c
         │ [   31.220145] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [t_queue…
 
       3 STAGE

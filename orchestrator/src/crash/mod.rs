@@ -350,16 +350,6 @@ impl Recogniser {
             self.state = State::Dead(report);
         }
     }
-
-    /// A debugger waits behind its prompt, and no line feed follows.
-    fn prompt(&mut self) {
-        if matches!(self.state, State::Suspecting { .. }) && self.partial.len() < 16 {
-            let line = lines::clean(&self.partial);
-            if rules::is_ddb_prompt(&line) {
-                self.confirmation(true, line);
-            }
-        }
-    }
 }
 
 impl ConsoleWatch for Recogniser {
@@ -370,7 +360,6 @@ impl ConsoleWatch for Recogniser {
                 let line = std::mem::take(&mut self.partial);
                 self.lines(&line);
             }
-            self.prompt();
             return;
         };
         let (whole, rest) = bytes.split_at(end + 1);
@@ -390,7 +379,6 @@ impl ConsoleWatch for Recogniser {
             }
         }
         self.partial.extend_from_slice(rest);
-        self.prompt();
     }
 
     fn finish(&mut self) {

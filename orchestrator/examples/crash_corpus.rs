@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use fallout::crash::Recogniser;
-use fallout::guest::{Guest, GuestSpec, Limits, Output, rundir};
+use fallout::guest::{Guest, GuestSpec, Limits, Output};
+use fallout::host::dirs::Dirs;
 use fallout::model::Port;
 use serde::Deserialize;
 
@@ -92,7 +93,7 @@ async fn main() -> Result<(), Failure> {
             kernel: Path::new(image).join("kernel"),
             initrd: Path::new(image).join("initrd"),
             label: format!("corpus {name}"),
-            run_base: rundir::default_base(),
+            run_base: Dirs::from_env()?.runtime.into(),
             console_cap_bytes: 48 << 10,
             port,
         };

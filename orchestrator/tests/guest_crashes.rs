@@ -1,6 +1,8 @@
 //! Kernels that are killed for real: the same death has the same title and signature on machines of
 //! both byte orders and both word sizes. The images of the ports are needed.
 
+// Not all of what the tests of guests share is needed here.
+#[allow(dead_code)]
 #[path = "support/guests.rs"]
 mod guests;
 

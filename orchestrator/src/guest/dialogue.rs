@@ -127,7 +127,7 @@ impl Talk {
 
     /// True where the last line is a prompt with nothing behind it.
     fn at_prompt(&self) -> bool {
-        let last = self.heard.rsplit(|&b| b == b'\n').next();
+        let last = self.heard.rsplit(|&b| matches!(b, b'\n' | b'\r')).next();
         let last = text::line(last.unwrap_or_default(), LINE_CHARS);
         last.ends_with('>') && self.debugger.prompts.iter().any(|p| last.starts_with(p))
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::dead::{self, SectionView};
 use crate::host::text::{head as head_lines, line as clean, tail};
 use crate::model::{
     Attempt, CameUp, Finding, FindingKind, GuestRecord, News, Outcome, PortTally, Side,
     StageResult, TraitSplit,
 };
-use super::dead::{self, SectionView};
 use crate::report::grid::{Grid, Place, State};
 use crate::report::terminal::headline;
 use crate::report::{RunReport, Source, duration_words};

@@ -6,7 +6,7 @@ mod guests;
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fallout::crash::Recogniser;
@@ -91,6 +91,7 @@ async fn alike_but_for_chance(name: &'static str) {
     tokio::time::sleep(Duration::from_secs(3)).await;
 
     for console in ["second", "third"] {
+        let begun = Instant::now();
         let (mut guest, came_up) = place.raise(console).await;
         let CameUp::Restored { boot } = came_up else {
             panic!("{name}: booted: {:?}", place.told.lock().unwrap());
@@ -99,8 +100,10 @@ async fn alike_but_for_chance(name: &'static str) {
         assert_eq!(guest.kernel(), first.kernel());
         assert_eq!(guest.found(), first.found());
         seen.extend(random(&mut guest).await);
+        // It was set at some moment since the wish for the guest; a slow host is no wrong clock.
         let error = clock_error(&mut guest).await;
-        assert!(error <= 2, "{name}: {error} s");
+        let most = begun.elapsed().as_secs() + 1;
+        assert!(error <= most, "{name}: {error} s");
         assert_eq!(output(&mut guest, "[ ! -e /dirt ]").await.1, 0);
         // The kernel has noticed nothing.
         let complaints =

@@ -132,17 +132,20 @@ fn shards_do_not_change_the_results() {
 /// A case that damages its guest is named, what ran in its company does not count and runs again.
 #[test]
 fn a_damaged_guest_is_noticed_and_its_culprit_found() {
-    for (what, harm, told) in [
-        ("clock", "sh(\"date -s @1000000\");", "clock was set"),
+    // Kyua does not survive a clock that is set back: then it is known at once who did it.
+    for (what, harm, told, doubtful) in [
+        ("clock", "sh(\"date -s @1000000\");", "clock was set", 0),
         (
             "mount",
             "sh(\"mount -t tmpfs none /mnt\");",
             "/mnt was left mounted",
+            12 + 4,
         ),
         (
             "busy",
             "sh(\"setsid sh -c 'exec -a spin yes' >/dev/null 2>&1 </dev/null &\");",
             "left running and is busy",
+            12 + 4,
         ),
     ] {
         let dir = tempfile::tempdir().unwrap();
@@ -167,9 +170,11 @@ fn a_damaged_guest_is_noticed_and_its_culprit_found() {
             damages.iter().any(|d| d["culprit"] == "t_01:case_005"),
             "{what}: {damages:?}"
         );
-        let doubtful = attempts(cell).iter().filter(|a| !a["doubtful"].is_null());
-        assert_eq!(doubtful.count(), 12 + 4, "{what}");
-        assert!(report["verdict"]["findings"].as_array().unwrap().is_empty());
+        let doubted = attempts(cell).iter().filter(|a| !a["doubtful"].is_null());
+        assert_eq!(doubted.count(), doubtful, "{what}");
+        let passed = attempts(cell).iter().filter(|a| is_plain(a));
+        let passed = passed.filter(|a| a["outcome"] == "passed").count();
+        assert_eq!(passed, if doubtful == 0 { 11 } else { 12 }, "{what}");
     }
 }
 

@@ -428,8 +428,15 @@ impl Ledger {
     }
 
     /// The runner ended by itself. Cases of the batch without a result are owed again, or missed
-    /// after two chances; returns the missed ones.
-    pub fn batch_ended(&mut self, batch: &Batch, guest: u32, reason: &str) -> Vec<Attempt> {
+    /// after two chances; returns the missed ones. Where a case was `open`, the runner died of it and
+    /// never came to the others: theirs is no chance lost.
+    pub fn batch_ended(
+        &mut self,
+        batch: &Batch,
+        guest: u32,
+        open: Option<&CaseId>,
+        reason: &str,
+    ) -> Vec<Attempt> {
         let mut missed = Vec::new();
         for case in &batch.cases {
             let slot = (batch.purpose, batch.pass, case.clone());
@@ -437,6 +444,9 @@ impl Ledger {
                 continue;
             }
             self.taken.remove(&slot);
+            if open.is_some_and(|open| open != case) {
+                continue;
+            }
             let ends = self.silent_ends.entry(slot.clone()).or_insert(0);
             *ends += 1;
             if *ends >= CHANCES {
@@ -452,10 +462,21 @@ impl Ledger {
         self.taken.retain(|_, taker| *taker != guest);
     }
 
-    /// A guest was found damaged after a batch. Where one case only had run since it was sound,
-    /// that is the culprit: its result stands, and it is named. Else nothing is known of any of
-    /// them: their attempts are doubtful and their cases owed again, in smaller batches.
-    pub fn damaged(&mut self, batch: &Batch, guest: u32, why: &str) -> Blame {
+    /// A guest was found damaged after a batch. Where one case only had run since it was sound, or
+    /// the runner died of an `open` one, that is the culprit: results stand, and it is named. Else
+    /// nothing is known of any of them: their attempts are doubtful and their cases owed again, in
+    /// smaller batches.
+    pub fn damaged(
+        &mut self,
+        batch: &Batch,
+        guest: u32,
+        open: Option<&CaseId>,
+        why: &str,
+    ) -> Blame {
+        if let Some(open) = open {
+            self.harmful.insert(open.clone());
+            return Blame::Culprit(open.clone());
+        }
         let mine = |a: &Attempt| {
             (a.purpose, a.pass, a.guest) == (batch.purpose, batch.pass, guest)
                 && a.counts()

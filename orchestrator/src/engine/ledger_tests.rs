@@ -49,7 +49,7 @@ fn run(ledger: &mut Ledger, batch: &Batch, guest: u32, outcome: impl Fn(&CaseId)
             .enter(batch, guest, end(case, outcome(case)))
             .unwrap();
     }
-    assert!(ledger.batch_ended(batch, guest, "r").is_empty());
+    assert!(ledger.batch_ended(batch, guest, None, "r").is_empty());
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_silent_runner_gets_a_second_chance() {
     let mut ledger = ledger(policy(1), 1);
     for chance in 1..=2 {
         let all = batch(&mut ledger, 1);
-        let missed = ledger.batch_ended(&all, 1, "no word");
+        let missed = ledger.batch_ended(&all, 1, None, "no word");
         assert_eq!(missed.len(), usize::from(chance == 2));
     }
     assert_eq!(ledger.attempts()[0].outcome, Outcome::Missed);
@@ -123,7 +123,7 @@ fn a_damaged_guest_is_closed_in_on() {
             run(&mut ledger, &batch, guest, |_| Outcome::Passed);
             batches.push(batch.cases.len());
             if batch.cases.contains(&bad) {
-                let blame = ledger.damaged(&batch, guest, "disk full");
+                let blame = ledger.damaged(&batch, guest, None, "disk full");
                 if batch.cases.len() == 1 {
                     assert_eq!(blame, Blame::Culprit(bad.clone()));
                 } else {
@@ -263,13 +263,13 @@ proptest! {
                     live[at] = (next_guest(), None);
                 }
                 (4, Some(batch)) => {
-                    ledger.batch_ended(&batch, guest, "r");
-                    ledger.damaged(&batch, guest, "d");
+                    ledger.batch_ended(&batch, guest, None, "r");
+                    ledger.damaged(&batch, guest, None, "d");
                     ledger.release(guest);
                     live[at] = (next_guest(), None);
                 }
                 (5, Some(batch)) => {
-                    ledger.batch_ended(&batch, guest, "r");
+                    ledger.batch_ended(&batch, guest, None, "r");
                     live[at].1 = None;
                 }
                 (6, _) => {
@@ -327,4 +327,29 @@ fn spare_work_is_counted_in_guests() {
     ledger.release(1);
     ledger.release(2);
     assert_eq!(ledger.spare(), 5);
+}
+
+#[test]
+fn a_case_that_kills_its_runner_takes_no_other_along() {
+    let mut ledger = ledger(policy(1), 3);
+    let c = cases(3);
+    for chance in 1..=2 {
+        let all = batch(&mut ledger, 1);
+        ledger.enter(&all, 1, end(&c[0], Outcome::Passed));
+        let missed = ledger.batch_ended(&all, 1, Some(&c[1]), "no word");
+        assert_eq!(missed.len(), usize::from(chance == 2));
+    }
+    assert_eq!(batch(&mut ledger, 1).cases, [c[2].clone()]);
+    let blame = ledger.damaged(
+        &Batch {
+            purpose: Purpose::Pass,
+            pass: 1,
+            cases: c.clone(),
+        },
+        1,
+        Some(&c[1]),
+        "clock",
+    );
+    assert_eq!(blame, Blame::Culprit(c[1].clone()));
+    assert!(ledger.attempts().iter().all(Attempt::counts));
 }

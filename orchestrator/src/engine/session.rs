@@ -14,7 +14,7 @@ use crate::suite::kyua_db::{self, DbLimits, DbResult};
 use crate::suite::{Invocation, PushFile, Runner, SuiteEvent, parse_list};
 
 use super::cell::{Cell, CellJob};
-use super::ledger::{Batch, Blame, CaseEnd, Next};
+use super::ledger::{Batch, Blame, CaseEnd, Ledger, Next};
 
 /// The most that a suite's list of cases may take.
 const LIST_BYTES: usize = 64 << 20;
@@ -122,17 +122,24 @@ impl<'a> Session<'a> {
         for note in picked.notes {
             self.cell.notice(note);
         }
+        let mut open = None;
         for part in picked.batches {
             self.push(&part.files).await?;
-            self.run_part(batch, &part.command).await?;
+            open = self.run_part(batch, &part.command).await?;
             if let Some(db) = &part.results_db {
                 self.collect(batch, db).await?;
             }
+            if open.is_some() {
+                break;
+            }
         }
         let silent = "the runner ended without a result for it";
-        let missed = self.cell.ledger().batch_ended(batch, self.number, silent);
+        let ended = |ledger: &mut Ledger| {
+            ledger.batch_ended(batch, self.number, open.as_ref(), silent)
+        };
+        let missed = ended(&mut self.cell.ledger());
         self.cell.show(missed);
-        self.check(batch).await
+        self.check(batch, open.as_ref()).await
     }
 
     /// The command's output, up to a bound, and its status.
@@ -168,14 +175,17 @@ impl<'a> Session<'a> {
     }
 
     /// Looks whether the guest is still what it was before the batch.
-    async fn check(&mut self, batch: &Batch) -> Result<(), Stop> {
+    async fn check(&mut self, batch: &Batch, open: Option<&CaseId>) -> Result<(), Stop> {
         let now = self.look().await?;
         // A guest that never said how it is cannot be compared.
         let damage = (!self.sound.is_empty()).then(|| self.sound.damage(&now));
         let Some(what) = damage.flatten() else {
             return Ok(());
         };
-        let blame = self.cell.ledger().damaged(batch, self.number, &what);
+        let blame = self
+            .cell
+            .ledger()
+            .damaged(batch, self.number, open, &what);
         let culprit = match blame {
             Blame::Culprit(case) => {
                 self.cell.notice(format!(
@@ -238,7 +248,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn run_part(&mut self, batch: &Batch, command: &str) -> Result<(), Stop> {
+    /// Runs one command; gives the case that was open where the runner ended without its result.
+    async fn run_part(&mut self, batch: &Batch, command: &str) -> Result<Option<CaseId>, Stop> {
         let mut parser = self.job.runner.parser();
         let idle = CASE_SILENCE.mul_f64(self.job.port.emulator.slowness.max(1.0));
         let total = self.job.timeout;
@@ -269,12 +280,11 @@ impl<'a> Session<'a> {
         };
         let mut events = parser.finish();
         enter_all(cell, batch, number, &mut events);
+        let open = parser.take_open();
         match error {
-            None => Ok(()),
+            None => Ok(open.map(|(case, _)| case)),
             Some(error) => {
-                let open = parser
-                    .take_open()
-                    .map(|(case, output)| (batch, case, output));
+                let open = open.map(|(case, output)| (batch, case, output));
                 Err(self.lost(error, open))
             }
         }

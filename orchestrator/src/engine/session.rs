@@ -134,9 +134,8 @@ impl<'a> Session<'a> {
             }
         }
         let silent = "the runner ended without a result for it";
-        let ended = |ledger: &mut Ledger| {
-            ledger.batch_ended(batch, self.number, open.as_ref(), silent)
-        };
+        let ended =
+            |ledger: &mut Ledger| ledger.batch_ended(batch, self.number, open.as_ref(), silent);
         let missed = ended(&mut self.cell.ledger());
         self.cell.show(missed);
         self.check(batch, open.as_ref()).await
@@ -182,10 +181,7 @@ impl<'a> Session<'a> {
         let Some(what) = damage.flatten() else {
             return Ok(());
         };
-        let blame = self
-            .cell
-            .ledger()
-            .damaged(batch, self.number, open, &what);
+        let blame = self.cell.ledger().damaged(batch, self.number, open, &what);
         let culprit = match blame {
             Blame::Culprit(case) => {
                 self.cell.notice(format!(

@@ -47,6 +47,7 @@ impl Dispatch {
             ports: &ports,
             variants: &variants,
             cells: &cells,
+            known: Default::default(),
         });
         let host_trouble =
             cells.iter().any(|c| c.stage.is_host_fault()) || self.bus.failure().is_some();

@@ -13,6 +13,10 @@ pub const ARCH_ONLY: f64 = 0.99;
 /// Any other kind is said where its posterior is at least this.
 pub const KIND: f64 = 0.95;
 
+/// "A flake" of a case that nowhere came out both ways is said where its posterior is at least
+/// this: until then it rests on the belief that most cases are bound to nothing.
+pub const FLAKE_UNSEEN: f64 = 0.99;
+
 /// A region is a rival where it has at least this share of the likeliest one's weight.
 const RIVAL: f64 = 0.2;
 
@@ -62,9 +66,13 @@ pub fn decide(explainer: &Explainer, counts: Counts<'_>, names: &[&str]) -> Opti
     let classes = weighing.classes();
     let (class, posterior) = *classes.first().filter(|_| !weighing.all.is_empty())?;
     let mut kind = kind_of(class, posterior);
+    let mixed = counts.candidate.iter().any(|c| c.mixed());
+    if kind == FindingKind::Flake && !mixed && posterior < FLAKE_UNSEEN {
+        kind = FindingKind::Undecided;
+    }
     // What never came out well and ran in one place only is no flake yet; nor is it bound.
     let ran = counts.candidate.iter().filter(|c| c.total > 0).count();
-    if ran == 1 && counts.candidate.iter().all(|c| !c.mixed()) && class == Class::Everywhere {
+    if ran == 1 && !mixed && class == Class::Everywhere {
         kind = FindingKind::Regression;
     }
     let regions = weighing.regions(class);

@@ -8,6 +8,7 @@
 //!       priors: what is believed before   weigh: what the attempts make of it
 //!       decide: what is said of that      traits: what separates   next: what to run
 //!       before: the baseline              words: the sentences
+//!       repeats: what to run again        sim: a world to measure all this in
 //! ```
 //!
 //! Comparison is total: absent, skipped, missed and doubtful are values, and no input makes it
@@ -23,6 +24,8 @@ mod deaths;
 mod decide;
 mod next;
 pub mod priors;
+pub mod repeats;
+pub mod sim;
 mod stages;
 mod tally;
 mod traits;

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::VerdictInput;
 use super::bits::Bits;
 use super::priors;
-use super::tally::Table;
+use super::tally::{Column, Table};
 use super::weigh::{Region, Scales};
-use crate::model::{PortName, TraitSplit};
+use crate::model::{PortName, TraitSplit, Traits};
 
 /// Explanations that a finding lists at most.
 const RIVALS: usize = 16;
@@ -54,12 +54,22 @@ pub struct Explainer {
 impl Explainer {
     /// Gathers the traits of a suite's columns: the port's, then the variant's.
     pub fn new(table: &Table<'_>, input: &VerdictInput<'_>) -> Self {
-        let columns = table.columns.len();
-        let variants: BTreeSet<&str> = table.columns.iter().map(|c| c.variant.as_str()).collect();
+        Self::of(&table.columns, &table.heard(), input.ports, input.variants)
+    }
+
+    /// For columns, of which some say anything at all.
+    pub fn of(
+        places: &[Column],
+        heard: &[bool],
+        ports_traits: &BTreeMap<PortName, Traits>,
+        variants_traits: &BTreeMap<String, Traits>,
+    ) -> Self {
+        let columns = places.len();
+        let variants: BTreeSet<&str> = places.iter().map(|c| c.variant.as_str()).collect();
         let mut keys: BTreeMap<String, BTreeMap<String, BTreeSet<usize>>> = BTreeMap::new();
-        for (i, column) in table.columns.iter().enumerate() {
-            let port = input.ports.get(&column.port).into_iter().flatten();
-            let variant = input.variants.get(&column.variant).into_iter().flatten();
+        for (i, column) in places.iter().enumerate() {
+            let port = ports_traits.get(&column.port).into_iter().flatten();
+            let variant = variants_traits.get(&column.variant).into_iter().flatten();
             let named = ("variant".to_owned(), column.variant.clone());
             let named = (variants.len() > 1).then_some(&named);
             let own = named.map(|(k, v)| (k, v)).into_iter();
@@ -69,11 +79,10 @@ impl Explainer {
             }
         }
         // A column that only skips is as if it were not there: it must not change what is likely.
-        let heard = table.heard();
-        let ports: BTreeSet<_> = table.columns.iter().map(|c| &c.port).collect();
+        let ports: BTreeSet<_> = places.iter().map(|c| &c.port).collect();
         let heard_ports: BTreeSet<_> = (0..columns)
             .filter(|i| heard[*i])
-            .map(|i| &table.columns[i].port)
+            .map(|i| &places[i].port)
             .collect();
         let mut literals = Vec::new();
         for (key, values) in keys {
@@ -98,12 +107,11 @@ impl Explainer {
         // Stable: what is equal stays sorted by key.
         literals.sort_by_key(order);
         let numbers: BTreeMap<&PortName, u16> = ports.iter().copied().zip(0..).collect();
-        let port_of: Vec<u16> = table.columns.iter().map(|c| numbers[&c.port]).collect();
-        let regions = regions(&port_of, &heard, &literals);
+        let port_of: Vec<u16> = places.iter().map(|c| numbers[&c.port]).collect();
+        let regions = regions(&port_of, heard, &literals);
         Self {
-            scales: Scales::new(port_of, &heard, regions),
-            places: table
-                .columns
+            scales: Scales::new(port_of, heard, regions),
+            places: places
                 .iter()
                 .map(|c| (c.port.clone(), c.variant.clone()))
                 .collect(),

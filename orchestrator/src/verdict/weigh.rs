@@ -395,51 +395,78 @@ impl Scales {
         ]
     }
 
-    /// The rate to expect of one more attempt under an explanation.
-    pub fn expect(&self, it: &Weighed, counts: Counts<'_>, baseline: bool, column: usize) -> f64 {
+    /// What an explanation expects of further attempts.
+    pub fn outlook(&self, it: &Weighed, counts: Counts<'_>) -> Outlook {
         let rates = rates();
         let all = |side: &[Count]| side.iter().copied().fold(Count::default(), Count::plus);
         let (c, b) = (all(counts.candidate), all(counts.baseline));
-        let own_side = match it.when {
+        let (own, other) = match it.when {
+            When::New => (c, b),
+            When::Gone => (b, c),
+            When::Known => (c.plus(b), Count::default()),
+        };
+        let mut outlook = Outlook {
+            when: it.when,
+            place: Place::Everywhere,
+            inside: 0.0,
+            outside: rates.outside.mean(other),
+        };
+        match it.what {
+            What::Quiet => outlook.inside = rates.steady.mean(own),
+            What::Flake => outlook.inside = rates.flaky.mean(own),
+            What::Broken => outlook.inside = rates.broken.mean(own),
+            What::Region(number) => {
+                let region = self.regions.get(usize::from(number));
+                let sums = region.and_then(|r| Some((r, self.sums(r, counts, [c, b])?)));
+                if let Some((region, (sums, _))) = sums {
+                    let (inside, outside) = sums.split(it.when);
+                    outlook.place = Place::Columns(region.members.clone());
+                    outlook.inside = rates.inside.mean(inside);
+                    outlook.outside = rates.outside.mean(outside);
+                }
+            }
+            What::SomePorts | What::SomeCells => {
+                outlook.place = Place::WhereItFailed;
+                outlook.inside = rates.inside.mean(Count { bad: 1, total: 1 });
+                outlook.outside = rates.steady.mean(own.plus(other));
+            }
+        }
+        outlook
+    }
+}
+
+/// What an explanation expects of one more attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outlook {
+    when: When,
+    place: Place,
+    inside: f64,
+    outside: f64,
+}
+
+/// Where an explanation has its own rate.
+#[derive(Debug, Clone, PartialEq)]
+enum Place {
+    Everywhere,
+    Columns(Vec<u16>),
+    WhereItFailed,
+}
+
+impl Outlook {
+    /// The chance that one more attempt in this column of this side ends badly.
+    pub fn rate(&self, baseline: bool, column: usize, counts: Counts<'_>) -> f64 {
+        let own_side = match self.when {
             When::New => !baseline,
             When::Gone => baseline,
             When::Known => true,
         };
-        let own = match it.when {
-            When::New => c,
-            When::Gone => b,
-            When::Known => c.plus(b),
-        };
-        match it.what {
-            What::Quiet => rates.steady.mean(own),
-            What::Flake | What::Broken if !own_side => {
-                rates.outside.mean(if baseline { b } else { c })
-            }
-            What::Flake => rates.flaky.mean(own),
-            What::Broken => rates.broken.mean(own),
-            What::Region(number) => {
-                let Some(region) = self.regions.get(usize::from(number)) else {
-                    return rates.steady.mean(own);
-                };
-                let Some((sums, _)) = self.sums(region, counts, [c, b]) else {
-                    return rates.steady.mean(own);
-                };
-                let (inside, outside) = sums.split(it.when);
-                if own_side && region.members.binary_search(&(column as u16)).is_ok() {
-                    rates.inside.mean(inside)
-                } else {
-                    rates.outside.mean(outside)
-                }
-            }
-            What::SomePorts | What::SomeCells => {
-                let here = counts.at(false, column).plus(counts.at(true, column));
-                if own_side && here.bad > 0 {
-                    rates.inside.mean(here)
-                } else {
-                    rates.steady.mean(here)
-                }
-            }
-        }
+        let inside = own_side
+            && match &self.place {
+                Place::Everywhere => true,
+                Place::Columns(members) => members.binary_search(&(column as u16)).is_ok(),
+                Place::WhereItFailed => counts.at(baseline, column).bad > 0,
+            };
+        if inside { self.inside } else { self.outside }
     }
 }
 

@@ -5,9 +5,7 @@
 
 use std::time::Instant;
 
-use fallout::verdict::sim::{
-    Draw, Score, SideBySide, World, by_judge, by_obvious_rule, score,
-};
+use fallout::verdict::sim::{Draw, Score, SideBySide, World, by_judge, by_obvious_rule, score};
 
 fn main() {
     let mut words = std::env::args().skip(1).map(|w| w.parse::<u64>().ok());

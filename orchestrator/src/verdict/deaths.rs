@@ -227,3 +227,38 @@ fn finding(
         ..Finding::new(kind, news, table.suite, case.cloned(), sentence)
     }
 }
+
+/// The same crash under several causes: each finding names the others.
+pub fn group(findings: &mut [Finding]) {
+    let mut by_signature: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (i, finding) in findings.iter().enumerate() {
+        let crash = finding.crash.as_ref().filter(|c| !c.signature.is_empty());
+        if let Some(crash) = crash {
+            let group = by_signature.entry(crash.signature.clone()).or_default();
+            group.push(i);
+        }
+    }
+    for (signature, group) in by_signature {
+        if group.len() < 2 {
+            continue;
+        }
+        let names: Vec<String> = group
+            .iter()
+            .map(|i| {
+                let cause = match &findings[*i].case {
+                    Some(case) => format!("`{case}`"),
+                    None => format!("no case of {}", findings[*i].suite),
+                };
+                format!("{cause} on {}", words::ports(&findings[*i].failing))
+            })
+            .collect();
+        for (at, i) in group.iter().enumerate() {
+            let mut others: Vec<&String> = names.iter().collect();
+            others.remove(at);
+            findings[*i].evidence.push(format!(
+                "The same crash ({signature}) under another cause: {}.",
+                words::list(&others, 6)
+            ));
+        }
+    }
+}

@@ -8,6 +8,7 @@
 //!       priors: what is believed before   weigh: what the attempts make of it
 //!       decide: what is said of that      traits: what separates   next: what to run
 //!       before: the baseline              words: the sentences
+//!       changes: every case against it
 //!       repeats: what to run again        sim: a world to measure all this in
 //! ```
 //!
@@ -19,6 +20,7 @@ mod before;
 mod bits;
 mod cases;
 pub mod chance;
+mod changes;
 mod company;
 mod deaths;
 mod decide;
@@ -64,10 +66,12 @@ pub fn judge(input: &VerdictInput<'_>) -> Verdict {
         let explainer = traits::Explainer::new(&table, input);
         deaths::judge(&table, &explainer, &mut verdict);
         cases::judge(&table, &explainer, &input.known, &mut verdict);
+        changes::judge(&table, &mut verdict);
         stages::judge(&table, &explainer, &mut verdict);
         stages::missed(&table, &mut verdict);
         stages::notes(&table, &mut verdict);
     }
+    deaths::group(&mut verdict.findings);
     stages::merge(&mut verdict.findings);
     verdict.findings.sort_by(|a, b| rank(a).cmp(&rank(b)));
     verdict

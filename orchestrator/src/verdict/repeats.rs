@@ -106,7 +106,14 @@ fn group(class: Class, when: When) -> usize {
     let class_number = class as usize;
     match class {
         Class::Flake | Class::Gone => class_number,
-        _ => class_number + if when == When::New { Class::ALL.len() } else { 0 },
+        _ => {
+            class_number
+                + if when == When::New {
+                    Class::ALL.len()
+                } else {
+                    0
+                }
+        }
     }
 }
 

@@ -69,6 +69,24 @@ impl<'a> Tally<'a> {
         counts.fold(0, |n, o| n.saturating_add(self.of(o)))
     }
 
+    /// Attempts that failed as announced.
+    pub fn expected(&self) -> u32 {
+        [
+            Outcome::ExpectedFailure,
+            Outcome::ExpectedDeath,
+            Outcome::ExpectedExit,
+            Outcome::ExpectedSignal,
+            Outcome::ExpectedTimeout,
+        ]
+        .into_iter()
+        .fold(0, |n, o| n.saturating_add(self.of(o)))
+    }
+
+    /// The reason of the first bad attempt.
+    pub fn first_reason(&self) -> Option<&'a str> {
+        self.first_bad.and_then(|a| a.reason.as_deref())
+    }
+
     /// Attempts that the kernel or the guest did not survive.
     pub fn dead(&self) -> u32 {
         self.of(Outcome::Crashed)
@@ -125,6 +143,12 @@ impl<'a> Tally<'a> {
         self.counts.iter().all(|n| *n == 0)
     }
 
+    /// True where no other outcome was seen.
+    pub fn is_all(&self, outcome: Outcome) -> bool {
+        let others = Outcome::ALL.into_iter().filter(|o| *o != outcome);
+        others.into_iter().all(|o| self.of(o) == 0)
+    }
+
     /// Why the first missed attempt never ran.
     pub fn missed_reason(&self) -> Option<&'a str> {
         self.first_missed.and_then(|a| a.reason.as_deref())
@@ -179,6 +203,15 @@ impl Row<'_> {
     pub fn shows_failure(&self) -> bool {
         let bad = |e: &Entry<'_>| e.attempt.outcome.sense() == Sense::Bad;
         self.entries.iter().any(bad)
+    }
+}
+
+impl Row<'_> {
+    /// True where every column has the same passes and nothing else on both sides: nearly every
+    /// row of nearly every run.
+    pub fn is_plain(&self) -> bool {
+        let plain = |t: &Tally<'_>| t.of(Outcome::Passed) > 0 && t.is_all(Outcome::Passed);
+        self.candidate.iter().chain(&self.baseline).all(plain)
     }
 }
 

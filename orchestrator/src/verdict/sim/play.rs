@@ -135,7 +135,9 @@ fn obvious(draw: &Draw, case: &Planted, rng: &mut Rng, spent: &mut u64) -> Said 
     let new = real.iter().any(|i| case.first[1][*i].all_good());
     let passed = |i: usize| case.first[0][i].all_good();
     let ports: BTreeSet<_> = real.iter().map(|i| &draw.columns[*i].port).collect();
-    let elsewhere = failing.iter().any(|i| !ports.contains(&draw.columns[*i].port));
+    let elsewhere = failing
+        .iter()
+        .any(|i| !ports.contains(&draw.columns[*i].port));
     let splits = draw.explainer.splits(|i| real.contains(&i), passed);
     let kind = if ports.len() == 1 && !elsewhere && columns.clone().any(passed) {
         FindingKind::ArchOnly

@@ -96,7 +96,11 @@ pub struct SideBySide<'a>(pub &'a Score, pub &'a Score);
 impl fmt::Display for SideBySide<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(judge, rule) = self;
-        writeln!(f, "{:<46} {:>9} {:>22} {:>22}", "", "aim", "fallout", "obvious rule")?;
+        writeln!(
+            f,
+            "{:<46} {:>9} {:>22} {:>22}",
+            "", "aim", "fallout", "obvious rule"
+        )?;
         let mut line = |what: &str, aim: &str, of: &dyn Fn(&Score) -> String| {
             writeln!(f, "{what:<46} {aim:>9} {:>22} {:>22}", of(judge), of(rule))
         };

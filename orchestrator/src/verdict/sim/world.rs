@@ -90,6 +90,9 @@ pub enum Cause {
     Common,
 }
 
+/// Traits and their values, all of which hold.
+type Conjunction = Vec<(String, String)>;
+
 /// A case with a cause.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planted {
@@ -152,7 +155,10 @@ impl Draw {
                 let one = |(key, values): &(&str, &[&str])| {
                     ((*key).to_owned(), (*rng.pick(values)).to_owned())
                 };
-                (PortName(format!("port{p:02}")), KEYS.iter().map(one).collect())
+                (
+                    PortName(format!("port{p:02}")),
+                    KEYS.iter().map(one).collect(),
+                )
             })
             .collect();
         let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
@@ -259,7 +265,9 @@ impl Draw {
         [0, 1].map(|side| {
             let count = |i: usize| {
                 let total = if case.runs[i] { world.passes } else { 0 };
-                let bad = (0..total).filter(|_| rng.chance(case.rates[i][side])).count();
+                let bad = (0..total)
+                    .filter(|_| rng.chance(case.rates[i][side]))
+                    .count();
                 Count {
                     bad: bad as u32,
                     total,
@@ -271,11 +279,19 @@ impl Draw {
 
     fn flake(&self, world: &World, ran: &[bool], rng: &mut Rng) -> Planted {
         let new = rng.chance(world.new_flakes);
-        let cause = if new { Cause::NewFlake } else { Cause::OldFlake };
+        let cause = if new {
+            Cause::NewFlake
+        } else {
+            Cause::OldFlake
+        };
         let mut case = self.blank(world, ran, cause, rng);
         case.old = !new;
         let rate = rng.between(f64::ln(0.01), f64::ln(0.6)).exp();
-        let spread = if rng.chance(world.uneven_flakes) { 0.7 } else { 0.0 };
+        let spread = if rng.chance(world.uneven_flakes) {
+            0.7
+        } else {
+            0.0
+        };
         let logit = (rate / (1.0 - rate)).ln();
         let mut by_port: BTreeMap<&PortName, f64> = BTreeMap::new();
         for (column, rates) in self.columns.iter().zip(&mut case.rates) {
@@ -334,11 +350,13 @@ impl Draw {
 
     fn columns_where(&self, holds: impl Fn(&Column) -> bool) -> Vec<u16> {
         let all = self.columns.iter().enumerate();
-        all.filter(|(_, c)| holds(c)).map(|(i, _)| i as u16).collect()
+        all.filter(|(_, c)| holds(c))
+            .map(|(i, _)| i as u16)
+            .collect()
     }
 
     /// One trait, or two, that hold on two ports or more that ran and not on all.
-    fn conjunction(&self, ran: &[bool], rng: &mut Rng) -> Option<(Vec<u16>, Vec<(String, String)>)> {
+    fn conjunction(&self, ran: &[bool], rng: &mut Rng) -> Option<(Vec<u16>, Conjunction)> {
         let value = |column: &Column, key: &str| -> Option<String> {
             let of = |t: Option<&Traits>| t.and_then(|t| t.get(key)).cloned();
             of(self.ports.get(&column.port)).or_else(|| of(self.variants.get(&column.variant)))

@@ -279,6 +279,7 @@ build lib/q32/baseline        run  ?     after image         never done here
 build lib/q32/candidate       run  ?     after image         never done here
 cell lib/q32/stock/baseline   run  ?     after build, image  never done here
 cell lib/q32/stock/candidate  run  ?     after build, image  never done here
+guests: booted on q32
 "#);
     assert!(
         summary.starts_with("5 to run, 0 cached; about "),

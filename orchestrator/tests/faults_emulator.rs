@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fallout::crash::Recogniser;
 use fallout::guest::{Guest, GuestError, GuestSpec, Limits};
+use fallout::model::StageResult;
 
 const PORT: &str = "
 format: 1
@@ -65,6 +66,26 @@ async fn a_missing_one_names_its_package() {
         panic!("{error:?}");
     };
     assert_eq!(package, "fake-emulator or other-emulator");
+}
+
+#[tokio::test]
+async fn one_that_does_not_take_a_saved_guest_is_no_fault_of_the_guest() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "case $* in *'-incoming file:/none/state'*) ;; *) exit 9 ;; esac; \
+                  echo 'load of migration failed: Invalid argument' >&2; exit 1";
+    let limits = Limits {
+        boot: LONG,
+        idle: LONG,
+    };
+    let (spec, watch) = (spec(dir.path(), Some(script)), Box::new(Recogniser::new()));
+    let error = Guest::restore(&spec, limits, watch, Path::new("/none/state"))
+        .await
+        .expect_err("a script is no emulator");
+    assert!(
+        error.to_string().contains("load of migration failed"),
+        "{error:?}"
+    );
+    assert_ne!(error.boot_result(), StageResult::BootFailed);
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ fn row(image: &Listed, is_current: bool) -> [String; 7] {
         record.port.clone(),
         record.key.short().to_owned(),
         mib(image.size_bytes),
-        record.kernel_release.clone(),
+        record.kernel.release.clone(),
         format!("{} ago", ago(record.made)),
         format!("{} ago", ago(image.used)),
         standing.to_owned(),
@@ -271,7 +271,7 @@ fn build(dirs: &Dirs, ports: Vec<Port>, refresh: bool) -> Outcome {
         match done.remove(&name) {
             Some(Ok((image, took))) => {
                 let size: u64 = image.record.files.values().map(|f| f.size_bytes).sum();
-                let (key, release) = (image.key.short(), &image.record.kernel_release);
+                let (key, release) = (image.key.short(), &image.record.kernel.release);
                 let took = took.as_secs_f32();
                 writeln!(
                     out,

@@ -1,5 +1,6 @@
 //! `fallout plan`: what a run would do and why. Nothing is made, fetched or started.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use super::exit::{Exit, Outcome};
 use super::run::setup;
 use super::term::write_table;
 use crate::engine::Memory;
+use crate::engine::facts::Ahead;
+use crate::model::{JobKind, PortName};
 use crate::plan::{Capacity, Job, Plan, Todo, forecast};
 
 /// `fallout plan`
@@ -28,6 +31,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Outcome {
             "mem_mib": capacity.mem_mib,
             "forecast_ms": u64::try_from(takes.as_millis()).unwrap_or(u64::MAX),
             "jobs": plan.jobs,
+            "guests": setup.guests_ahead().into_iter().collect::<BTreeMap<_, _>>(),
         });
         serde_json::to_writer_pretty(&mut out, &value).map_err(std::io::Error::from)?;
         writeln!(out)?;
@@ -36,6 +40,13 @@ pub fn run(context: &Context, args: &PlanArgs) -> Outcome {
     let mut rows = vec![["JOB", "DO", "TOOK", "KEY", "WHY"].map(String::from)];
     rows.extend(plan.jobs.iter().map(row));
     write_table(&mut out, &rows)?;
+    if plan
+        .jobs
+        .iter()
+        .any(|j| j.kind() == JobKind::Cell && j.todo == Todo::Run)
+    {
+        writeln!(out, "{}", guests(&setup.guests_ahead()))?;
+    }
     writeln!(out, "{}", summary(&plan, capacity, takes))?;
     out.flush()?;
     Ok(Exit::Clean)
@@ -70,6 +81,22 @@ fn seconds(time: Duration) -> String {
         s @ 1..120 => format!("{s}s"),
         s => format!("{}m{:02}s", s / 60, s % 60),
     }
+}
+
+/// How guests would come up, ports with the same way together.
+fn guests(ahead: &[(PortName, Ahead)]) -> String {
+    let of = |words: &str, is: fn(&Ahead) -> bool| {
+        let ports = ahead.iter().filter(|(_, a)| is(a));
+        let ports: Vec<&str> = ports.map(|(port, _)| port.as_str()).collect();
+        (!ports.is_empty()).then(|| format!("{words} {}", ports.join(", ")))
+    };
+    let ways = [
+        of("restored on", |a| matches!(a, Ahead::Restored { .. })),
+        of("booted once and saved on", |a| *a == Ahead::BootedOnce),
+        of("booted on", |a| *a == Ahead::Booted),
+    ];
+    let ways: Vec<String> = ways.into_iter().flatten().collect();
+    format!("guests: {}", ways.join("; "))
 }
 
 fn summary(plan: &Plan, capacity: Capacity, takes: Duration) -> String {

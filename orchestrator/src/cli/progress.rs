@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::host::text;
 use crate::model::outcome::Sense;
-use crate::model::{CellId, Event, StageResult};
+use crate::model::{CameUp, CellId, Event, StageResult};
 
 /// What is known of a cell while it runs.
 #[derive(Debug, Clone, Default)]
@@ -65,8 +65,13 @@ impl Narrator {
                 guest,
                 kernel,
                 boot,
+                came_up,
             } => Some(format!(
-                "{cell}: guest {guest} ready after {} ({})",
+                "{cell}: guest {guest} {} after {} ({})",
+                match came_up {
+                    CameUp::Booted => "ready",
+                    CameUp::Restored { .. } => "restored",
+                },
                 seconds(*boot),
                 short(kernel, 80)
             )),
@@ -333,6 +338,7 @@ mod tests {
                 guest: 1,
                 kernel: "Linux 6.1 s390x\x1b[2J".into(),
                 boot: Duration::from_millis(4210),
+                came_up: CameUp::Booted,
             },
             attempt("be32", Outcome::Passed, ""),
             attempt("be64", Outcome::Failed, "1 != \x1b]0;pwn\x07 2"),

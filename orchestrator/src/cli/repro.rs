@@ -1,11 +1,11 @@
-//! `fallout repro`: boots the very guest of a failure and leaves the user in its shell.
+//! `fallout repro`: restores or boots the very guest of a failure and leaves the user in its shell.
 
 use camino::Utf8PathBuf;
 
 use crate::engine::{self, bus::Bus};
 use crate::guest::rundir;
 use crate::model::outcome::Sense;
-use crate::model::{CellResult, Side};
+use crate::model::{CameUp, CellResult, Side};
 use crate::store::runs::RunDir;
 use crate::suite::Runner;
 
@@ -33,13 +33,17 @@ pub fn run(context: &Context, args: &ReproArgs) -> Outcome {
         .build()
         .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
     let scratch = tempfile::tempdir().map_err(|e| Failure::host(e.to_string()))?;
-    eprintln!("booting the guest of {} …", result.id);
+    eprintln!("bringing the guest of {} up …", result.id);
     let ready = runtime.block_on(engine::repro::boot(
         &setup,
         &result.id,
         &Bus::unlogged(),
         &scratch.path().join("console"),
     ))?;
+    if let CameUp::Restored { .. } = ready.came_up {
+        // Its shell wrote its prompt before it was saved: it is asked for another one.
+        runtime.block_on(ready.guest.console().type_keys(b"\n"));
+    }
     if ready.key.as_ref() != Some(&result.key) {
         eprintln!(
             "note: source, image or emulator have changed since; this guest is made of what is here now"

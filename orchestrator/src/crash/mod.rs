@@ -2,43 +2,69 @@
 //!
 //! ```text
 //! bytes -> Recogniser: is one of a few words in them at all? (most bytes end here)
-//!            -> clean lines -> rules: harmless | complaint | suspicion | confirmation | dead
-//!            -> Crash { title that is stable, excerpt }
+//!            -> lines as a terminal shows them -> rules: what does this line mean?
+//!
+//!              complaint               confirmed, or `Kernel panic`
+//!   Watching ───────────▶ Complaining ─────────────────────────────▶ Dead
+//!       │ ▲                    │                                       ▲
+//!       │ └────────────────────┘ trace over: a note                    │
+//!       │        suspicion                          confirmation       │
+//!       └──────────────────────▶ Suspecting ───────────────────────────┘
+//!                                    │ nothing of that kind within some lines: forgotten
 //! ```
 //!
-//! A Linux kernel says itself that it is dead, in a line of a form that a test's output does not
-//! have by accident. BSD kernels write `panic: …`, which a test program may write as well; so that
-//! is a suspicion, and the dialogue of a debugger, a traceback or a dump right after it is the
-//! confirmation. It does not drive a debugger, does not symbolise, and blames nobody.
+//! A Linux kernel says itself that it is dead, in a line with a time stamp, which the output of a
+//! test does not have by accident. A stamp that is older than what the console has shown belongs to
+//! an old log that somebody prints. BSD kernels write `panic: …`, which a test program may write as
+//! well; so that is a suspicion, and the dialogue of a debugger, a traceback or a dump right after
+//! it is the confirmation.
+//!
+//! Not decidable from the console alone, and taken for a death: a complete BSD panic with its
+//! traceback, or a Linux panic with a stamp of the future, printed by a test or written to
+//! `/dev/kmsg`. It does not drive a debugger, does not symbolise, and blames nobody.
 
+mod frames;
+mod lines;
+mod report;
 mod rules;
+pub mod symbols;
 mod title;
+mod woven;
 
 use aho_corasick::AhoCorasick;
 
 use crate::host::text;
+use crate::model::Crash;
 use crate::model::watch::ConsoleWatch;
-use crate::model::{Crash, CrashKind};
 
-use rules::Meaning;
+use report::Report;
+use rules::{Cause, Meaning, Place};
+use symbols::Symbols;
 
 /// Bytes of the console that are kept for the lines before a crash.
 const TAIL_BYTES: usize = 24 * 1024;
-/// Lines kept before and after the line that tells.
+/// Lines kept before the line that tells.
 const LINES_BEFORE: usize = 25;
-const LINES_AFTER: usize = 60;
-/// A longer line is cut: no kernel writes such lines.
-const LINE_BYTES: usize = 4096;
-const LINE_CHARS: usize = 400;
+/// Lines in which text of two CPUs is looked for.
+const WOVEN_LINES: usize = 6;
 /// Complaints kept.
 const NOTES: usize = 50;
 /// A suspicion is dropped when it has not been confirmed within so many lines.
 const PATIENCE_LINES: usize = 12;
+/// CPUs write their stamps not quite in order, in seconds.
+const DISORDER_SECONDS: f64 = 2.0;
 
 #[derive(Debug)]
-struct Suspicion {
-    title: String,
-    lines_left: usize,
+enum State {
+    Watching,
+    Complaining(Report),
+    Suspecting {
+        report: Report,
+        lines_left: usize,
+        /// It arose in the middle of a line.
+        inside: bool,
+    },
+    Dead(Report),
 }
 
 /// Reads a console and tells when the kernel is dead.
@@ -48,18 +74,17 @@ pub struct Recogniser {
     tail: Vec<u8>,
     /// An unfinished line.
     partial: Vec<u8>,
-    suspicion: Option<Suspicion>,
-    /// The last complaint that names a cause: a panic that says only "fatal exception" is titled by it.
-    complaint: Option<String>,
+    state: State,
+    /// The latest stamp that was seen, in seconds.
+    clock: f64,
     notes: Vec<String>,
-    crash: Option<Crash>,
-    lines_after: usize,
+    symbols: Symbols,
 }
 
 impl std::fmt::Debug for Recogniser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recogniser")
-            .field("crash", &self.crash)
+            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -81,12 +106,17 @@ impl Recogniser {
             words,
             tail: Vec::new(),
             partial: Vec::new(),
-            suspicion: None,
-            complaint: None,
+            state: State::Watching,
+            clock: 0.0,
             notes: Vec::new(),
-            crash: None,
-            lines_after: 0,
+            symbols: Symbols::default(),
         }
+    }
+
+    /// The same with the names of the kernel's functions, for one that writes addresses alone.
+    #[must_use]
+    pub fn with_symbols(self, symbols: Symbols) -> Self {
+        Self { symbols, ..self }
     }
 
     fn keep_tail(&mut self, bytes: &[u8]) {
@@ -104,89 +134,221 @@ impl Recogniser {
 
     /// Reads whole lines. The fast path is one search for any of the words.
     fn lines(&mut self, block: &[u8]) {
-        let busy = self.crash.is_some() || self.suspicion.is_some();
-        if !busy && !self.words.is_match(block) {
-            self.keep_tail(block);
-            return;
-        }
-        for raw in block.split_inclusive(|&b| b == b'\n') {
+        let mut rest = block;
+        while !rest.is_empty() {
+            let watching = matches!(self.state, State::Watching);
+            let quiet = match watching.then(|| self.words.find(rest)).flatten() {
+                // Up to the beginning of the line that has the word.
+                Some(found) => rest[..found.start()]
+                    .iter()
+                    .rposition(|&b| b == b'\n')
+                    .map_or(0, |at| at + 1),
+                None if watching => rest.len(),
+                None => 0,
+            };
+            if quiet > 0 {
+                self.pass(&rest[..quiet]);
+                rest = &rest[quiet..];
+                continue;
+            }
+            let end = rest.iter().position(|&b| b == b'\n');
+            let (raw, behind) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+            for line in lines::split(raw) {
+                self.line(line);
+            }
             self.keep_tail(raw);
-            let watched = self.crash.is_some() || self.suspicion.is_some();
-            if watched || self.words.is_match(raw) {
-                self.line(raw);
+            rest = behind;
+        }
+    }
+
+    /// Lines that mean nothing: only the clock is read off them.
+    fn pass(&mut self, block: &[u8]) {
+        for line in block.split(|&b| b == b'\n') {
+            if let Some(stamp) = lines::leading_stamp(line) {
+                self.clock = self.clock.max(stamp);
             }
         }
+        self.keep_tail(block);
     }
 
     fn line(&mut self, raw: &[u8]) {
-        let clean = text::line(&raw[..raw.len().min(LINE_BYTES)], LINE_CHARS);
+        let clean = lines::clean(raw);
         if clean.is_empty() {
             return;
         }
-        if let Some(crash) = &mut self.crash {
-            if self.lines_after < LINES_AFTER {
-                self.lines_after += 1;
-                title::refine(&mut crash.title, &clean);
-                crash.excerpt.push(clean);
+        let message = lines::message(&clean);
+        if let Some(stamp) = message.stamp {
+            if stamp + DISORDER_SECONDS < self.clock {
+                // An old log that somebody prints.
+                return;
             }
+            self.clock = self.clock.max(stamp);
+        }
+        if let State::Dead(report) = &mut self.state {
+            report.push(clean);
             return;
         }
-        match rules::meaning(&clean) {
-            Meaning::Harmless => {}
-            Meaning::Complaint(what) => {
-                let what = title::stable(&what);
-                if self.notes.len() < NOTES && !self.notes.contains(&what) {
-                    self.notes.push(what.clone());
+        let inner = rules::inner_panic(message.text);
+        let meaning = match (rules::meaning(message), inner) {
+            (Meaning::Harmless, Some(inner)) => rules::meaning(lines::Message {
+                text: inner,
+                ..message
+            }),
+            (meaning, _) => meaning,
+        };
+        let inside = message.inside || inner.is_some();
+        match meaning {
+            Meaning::Harmless => self.harmless(clean),
+            Meaning::TraceEnds => {
+                self.harmless(clean.clone());
+                if let State::Complaining(report) = &mut self.state {
+                    report.trace_ends();
                 }
-                self.complaint.get_or_insert(what);
-                return;
+                self.look_for_woven(&clean, false);
             }
-            Meaning::Where(function) => {
-                if let Some(complaint) = &mut self.complaint
-                    && !complaint.contains(" in ")
-                {
-                    *complaint = format!("{complaint} in {function}");
+            Meaning::Complaint(cause) => self.complaint(cause, clean),
+            Meaning::Suspicion(cause) => self.suspicion(cause, clean, inside),
+            Meaning::Confirmation { strong } => self.confirmation(strong, clean),
+            Meaning::Dead(cause) => self.dead(cause, clean),
+        }
+    }
+
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Watching)
+    }
+
+    fn before(&self) -> Vec<String> {
+        // Whole lines only: the one that is being read is not in the tail yet.
+        let mut lines: Vec<String> = lines::split(&self.tail)
+            .rev()
+            .take(LINES_BEFORE)
+            .map(lines::clean)
+            .collect();
+        lines.reverse();
+        lines
+    }
+
+    fn harmless(&mut self, line: String) {
+        match &mut self.state {
+            State::Complaining(report) => {
+                if !report.push(line) {
+                    self.give_up();
                 }
             }
-            Meaning::Suspicion(what) => {
-                self.suspicion = Some(Suspicion {
-                    title: title::stable(&what),
-                    lines_left: PATIENCE_LINES,
-                });
-                return;
-            }
-            Meaning::Confirmation => {
-                if let Some(suspicion) = self.suspicion.take() {
-                    self.dead(suspicion.title);
-                    if let Some(crash) = &mut self.crash {
-                        title::refine(&mut crash.title, &clean);
-                    }
+            State::Suspecting {
+                report, lines_left, ..
+            } => {
+                report.push(line);
+                *lines_left -= 1;
+                if *lines_left == 0 {
+                    self.state = State::Watching;
                 }
+            }
+            State::Watching | State::Dead(_) => {}
+        }
+    }
+
+    /// A complaint that nobody died of becomes a note.
+    fn give_up(&mut self) {
+        if let State::Complaining(report) = self.take() {
+            self.note(report.title());
+        }
+    }
+
+    fn note(&mut self, title: String) {
+        if self.notes.len() < NOTES && !self.notes.contains(&title) {
+            self.notes.push(title);
+        }
+    }
+
+    fn complaint(&mut self, cause: Cause, line: String) {
+        if let State::Complaining(report) = &mut self.state
+            && report.joins(&cause, &line)
+        {
+            return;
+        }
+        self.give_up();
+        self.state = State::Complaining(Report::new(cause, line, self.before()));
+    }
+
+    fn suspicion(&mut self, cause: Cause, line: String, inside: bool) {
+        if let State::Suspecting {
+            report,
+            inside: earlier,
+            ..
+        } = &mut self.state
+        {
+            if *earlier == inside && report.joins(&cause, &line) {
                 return;
             }
-            Meaning::Dead(what) => {
-                let own = title::stable(&what);
-                let told = match self.complaint.take() {
-                    Some(cause) if rules::is_generic(&what) => cause,
-                    _ => own,
-                };
-                self.dead(told);
-                return;
+            // Whoever says it in a line of its own says it for certain.
+            if inside && !*earlier {
+                return self.harmless(line);
             }
         }
-        if let Some(suspicion) = &mut self.suspicion {
-            suspicion.lines_left -= 1;
-            if suspicion.lines_left == 0 {
-                self.suspicion = None;
+        self.give_up();
+        self.state = State::Suspecting {
+            report: Report::new(cause, line, self.before()),
+            lines_left: PATIENCE_LINES,
+            inside,
+        };
+    }
+
+    fn confirmation(&mut self, strong: bool, line: String) {
+        match self.take() {
+            State::Suspecting {
+                mut report, inside, ..
+            } if strong || !inside => {
+                report.dies(None, line);
+                self.state = State::Dead(report);
+            }
+            other => {
+                self.state = other;
+                self.harmless(line.clone());
+                self.look_for_woven(&line, strong);
             }
         }
     }
 
-    fn dead(&mut self, title: String) {
-        self.crash = Some(Crash {
-            excerpt: text::tail(&self.tail, LINES_BEFORE, LINE_CHARS),
-            ..Crash::new(CrashKind::Panic, title)
-        });
+    fn dead(&mut self, cause: Option<Cause>, line: String) {
+        let report = match (self.take(), cause) {
+            (State::Complaining(mut report), None) => {
+                report.dies(None, line);
+                report
+            }
+            (State::Complaining(mut report), Some(cause)) => {
+                self.note(report.title());
+                report.dies(Some(cause), line);
+                report
+            }
+            (_, cause) => {
+                let text = lines::message(&line).text;
+                let text = rules::panic_text(text).unwrap_or(text);
+                let cause = cause.unwrap_or_else(|| rules::unexplained(text));
+                let mut report = Report::new(cause, line, self.before());
+                report.is_dead();
+                report
+            }
+        };
+        self.state = State::Dead(report);
+    }
+
+    fn look_for_woven(&mut self, line: &str, stopped: bool) {
+        if matches!(self.state, State::Dead(_) | State::Suspecting { .. }) {
+            return;
+        }
+        let before = self.before();
+        let near = &before[before.len().saturating_sub(WOVEN_LINES)..];
+        if let Some(title) = woven::find(near, stopped) {
+            let cause = Cause {
+                title: title.to_owned(),
+                place: Place::Trace,
+                weak: false,
+            };
+            let mut report = Report::new(cause, line.to_owned(), before);
+            report.is_dead();
+            self.state = State::Dead(report);
+        }
     }
 }
 
@@ -194,7 +356,7 @@ impl ConsoleWatch for Recogniser {
     fn feed(&mut self, bytes: &[u8]) {
         let Some(end) = bytes.iter().rposition(|&b| b == b'\n') else {
             self.partial.extend_from_slice(bytes);
-            if self.partial.len() > LINE_BYTES {
+            if self.partial.len() > lines::LINE_BYTES {
                 let line = std::mem::take(&mut self.partial);
                 self.lines(&line);
             }
@@ -225,29 +387,53 @@ impl ConsoleWatch for Recogniser {
             self.lines(&line);
         }
         // A console that ends right after `panic: …` has nobody left to confirm it.
-        if self.crash.is_none()
-            && let Some(suspicion) = self.suspicion.take()
-        {
-            self.dead(suspicion.title);
+        match self.take() {
+            State::Suspecting {
+                mut report,
+                inside: false,
+                ..
+            } => {
+                report.is_dead();
+                self.state = State::Dead(report);
+            }
+            State::Suspecting { .. } => {}
+            other => {
+                self.state = other;
+                self.look_for_woven("", false);
+            }
         }
     }
 
     fn is_dead(&self) -> bool {
-        self.crash.is_some()
+        matches!(self.state, State::Dead(_))
     }
 
     fn crash(&self) -> Option<Crash> {
-        self.crash.clone()
+        match &self.state {
+            State::Dead(report) => {
+                let mut crash = report.crash();
+                self.symbols.annotate(&mut crash.excerpt);
+                Some(crash)
+            }
+            _ => None,
+        }
     }
 
     fn notes(&self) -> Vec<String> {
-        self.notes.clone()
+        let mut notes = self.notes.clone();
+        if let State::Complaining(report) = &self.state {
+            let title = report.title();
+            if notes.len() < NOTES && !notes.contains(&title) {
+                notes.push(title);
+            }
+        }
+        notes
     }
 
     fn last_lines(&self) -> Vec<String> {
         let mut tail = self.tail.clone();
         tail.extend_from_slice(&self.partial);
-        text::tail(&tail, LINES_BEFORE, LINE_CHARS)
+        text::tail(&tail, LINES_BEFORE, lines::LINE_CHARS)
     }
 }
 

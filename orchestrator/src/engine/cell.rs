@@ -32,6 +32,7 @@ use crate::suite::Runner;
 
 use super::bus::Bus;
 use super::earlier::Earlier;
+use super::guests::GuestOrder;
 use super::ledger::{Ledger, Policy};
 use super::life::{self, Fate};
 use super::shards::Shards;
@@ -69,6 +70,8 @@ pub struct CellJob {
     pub kernel: PathBuf,
     /// The initramfs.
     pub initrd: PathBuf,
+    /// Which kernel its guests must run, and where a saved guest is.
+    pub ordered: GuestOrder,
     /// The archive with the built tests, to be unpacked at the guest's root.
     pub tests: PathBuf,
     /// The directory in the guest with the suite's top Kyuafile.

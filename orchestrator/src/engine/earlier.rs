@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Attempt, CellId, CellResult, Event, GuestEnd, GuestRecord, Outcome, Purpose, Stamped,
+    Attempt, CameUp, CellId, CellResult, Event, GuestEnd, GuestRecord, Outcome, Purpose, Stamped,
 };
 use crate::plan::Plan;
 use crate::store::runs::RunDir;
@@ -38,6 +38,7 @@ impl Earlier {
                 number,
                 kernel: String::new(),
                 boot: Duration::ZERO,
+                came_up: CameUp::Booted,
                 wall: Duration::ZERO,
                 cpu: Duration::ZERO,
                 // Until its end is read: then nobody saw it.
@@ -67,11 +68,13 @@ impl Earlier {
                 guest,
                 kernel,
                 boot,
+                came_up,
                 ..
             } => {
                 let record = self.guest(guest);
                 record.kernel = kernel;
                 record.boot = boot;
+                record.came_up = came_up;
             }
             Event::GuestCrashed { guest, crash, .. } => {
                 let record = self.guest(guest);

@@ -4,8 +4,10 @@
 //! milliseconds.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
 
 use crate::build;
 use crate::host::dirs::Dirs;
@@ -17,8 +19,10 @@ use crate::model::{CellId, JobKind, Key, Port, PortName};
 use crate::plan::{self, Capacity, Facts, ImageFact, Inputs, Plan, Resolved, SourceFact};
 use crate::store::cells::CellCache;
 use crate::store::durations::Durations;
+use crate::store::snapshots::Snapshots;
 
 use super::RunError;
+use super::guests::snapshot_key;
 use super::sources;
 
 /// A matrix that can be planned and run.
@@ -69,6 +73,21 @@ impl Memory {
     }
 }
 
+/// How guests of a port would come up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "how")]
+pub enum Ahead {
+    /// From a saved guest.
+    Restored {
+        /// How long the boot took that was saved.
+        boot: Duration,
+    },
+    /// The first one is booted and saved, the others are restored.
+    BootedOnce,
+    /// Each is booted.
+    Booted,
+}
+
 impl Setup {
     /// The image stage's directories.
     pub fn image_dirs(&self) -> image::Dirs {
@@ -87,6 +106,36 @@ impl Setup {
     pub fn case_times(&self, id: &CellId) -> Durations {
         let name = format!("{}+{}.json", id.suite, id.port);
         Durations::load(self.dirs.state.join("times").join(name).as_std_path())
+    }
+
+    /// The cache of saved guests.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(&self.dirs.cache, self.resolved.limits.snapshots_bytes)
+    }
+
+    /// How the guests of each port would come up now.
+    pub fn guests_ahead(&self) -> Vec<(PortName, Ahead)> {
+        let snapshots = self.snapshots();
+        let dirs = self.image_dirs();
+        let ahead = |port: &Port| {
+            if !port.emulator.snapshot || self.resolved.limits.snapshots_bytes == 0 {
+                return Ahead::Booted;
+            }
+            let saved = match image::planned_image(port, &dirs) {
+                Ok(image::Planned::Cached(key)) => {
+                    let dir = image::cache::images(&dirs.cache).join(&key.0);
+                    let record = image::cache::read_record(&dir).ok();
+                    let key = record.and_then(|record| snapshot_key(port, &record));
+                    key.and_then(|key| snapshots.record(&key))
+                }
+                _ => None,
+            };
+            saved.map_or(Ahead::BootedOnce, |saved| Ahead::Restored {
+                boot: saved.boot,
+            })
+        };
+        let ports = self.resolved.ports.iter();
+        ports.map(|p| (p.port.clone(), ahead(p))).collect()
     }
 
     /// What the jobs of a run may use together.

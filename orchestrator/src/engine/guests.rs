@@ -1,15 +1,29 @@
-//! Obtains a guest for a cell: one function, from what the cell needs to a guest that answers.
+//! Obtains a guest: one function, from what is wanted to a guest that answers and runs the kernel
+//! that was ordered.
 //!
-//! Whose fault it is that no guest came up is decided here and nowhere else. What is done in a
-//! guest, how often another one is tried, and whose fault a later end is, is the cell's business.
+//! ```text
+//!   saved? --yes--> restore --ok--------------------------> which kernel? --> guest
+//!     |               | failed: remove what was saved          ^
+//!     no              v                                        |
+//!     +-----------> boot --> (save it, if nobody else does) ---+
+//! ```
+//!
+//! A guest is saved before anything of a suite is put in. A saved guest that does not come up again
+//! costs a notice and a boot, never a result. Whose fault it is that no guest came up is decided
+//! here and nowhere else. What is done in a guest, how often another one is tried, and whose fault
+//! a later end is, is the cell's business.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::crash::Recogniser;
-use crate::guest::{Guest, GuestError, GuestSpec, Limits};
-use crate::model::{Event, GuestEnd, GuestRecord, StageResult};
+use crate::crash::symbols::Symbols;
+use crate::guest::{Guest, GuestError, GuestSpec, Limits, command};
+use crate::host::machine::program_identity;
+use crate::image;
+use crate::model::{CameUp, Event, GuestEnd, GuestRecord, KernelOrdered, Key, Port, StageResult};
+use crate::store::snapshots::Snapshots;
 
 use super::bus::Bus;
 use super::cell::CellJob;
@@ -18,6 +32,139 @@ use super::cell::CellJob;
 const BUSY_HOST: u32 = 4;
 /// Silence that the transport alone may cause (tar in, results out).
 const TRANSPORT_IDLE: Duration = Duration::from_secs(60);
+
+/// Which guest it is to be, beyond its command line.
+#[derive(Debug, Clone)]
+pub struct GuestOrder {
+    /// The kernel that it must run.
+    pub kernel: KernelOrdered,
+    /// The image's key.
+    pub image: Key,
+    /// The key of the saved guest; none where the port's machine cannot be restored.
+    pub snapshot: Option<Key>,
+    /// Where saved guests are.
+    pub snapshots: Snapshots,
+}
+
+impl GuestOrder {
+    /// For a guest of `port` that boots the image of this record.
+    pub fn new(port: &Port, image: &image::cache::Record, snapshots: Snapshots) -> Self {
+        Self {
+            kernel: image.kernel.clone(),
+            image: image.key.clone(),
+            snapshot: snapshot_key(port, image),
+            snapshots,
+        }
+    }
+}
+
+/// The key of the saved guest of a port and an image; none where there can be none.
+pub fn snapshot_key(port: &Port, image: &image::cache::Record) -> Option<Key> {
+    let emulator = &port.emulator;
+    if !emulator.snapshot {
+        return None;
+    }
+    let program = program_identity(&emulator.program)?;
+    let content = |name: &str| image.files.get(name).map(|f| f.sha256.as_str());
+    let (kernel, initrd) = (content("kernel")?, content("initrd")?);
+    Some(command::snapshot_key(emulator, &program, kernel, initrd))
+}
+
+/// How long guests of a port may take.
+pub fn limits(port: &Port) -> Limits {
+    Limits {
+        boot: port.emulator.boot_timeout * BUSY_HOST,
+        idle: TRANSPORT_IDLE,
+    }
+}
+
+/// Why there is no guest that could be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RaiseError {
+    /// None came up.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// One came up, with another kernel than the one ordered.
+    #[error("{0}")]
+    WrongKernel(String),
+}
+
+/// Restores or boots a guest, and asks it which kernel it runs. `tell` gets what happened on the
+/// way that people should know of.
+pub async fn raise(
+    spec: &GuestSpec,
+    order: &GuestOrder,
+    tell: &(dyn Fn(String) + Sync),
+) -> Result<(Guest, CameUp), RaiseError> {
+    let limits = limits(&spec.port);
+    // Beside a kernel that writes addresses alone its image may keep their names.
+    let map = tokio::fs::read_to_string(spec.kernel.with_file_name("System.map")).await;
+    let symbols = map.map_or_else(|_| Symbols::default(), |map| Symbols::parse(&map));
+    let watch = || Box::new(Recogniser::new().with_symbols(symbols.clone()));
+    if let Some(saved) = order.snapshot.as_ref().and_then(|k| order.snapshots.get(k)) {
+        let state = saved.state();
+        match Guest::restore(spec, limits, watch(), state.as_std_path()).await {
+            Ok(guest) => {
+                let boot = saved.record.boot;
+                return checked(guest, CameUp::Restored { boot }, order).await;
+            }
+            Err(error) => {
+                tell(format!(
+                    "a saved guest of {} was not to be restored and is removed: {error}; booting",
+                    spec.port.port
+                ));
+                order.snapshots.discard(saved);
+            }
+        }
+    }
+    let guest = Guest::boot(spec, limits, watch()).await?;
+    let (mut guest, came_up) = checked(guest, CameUp::Booted, order).await?;
+    // Only now: another kernel's guest is not worth keeping.
+    let making = order
+        .snapshot
+        .as_ref()
+        .and_then(|k| order.snapshots.begin(k));
+    if let Some(making) = making {
+        let boot = guest.boot_time();
+        let saved = guest.save(making.state().as_std_path()).await;
+        let kept = match saved {
+            Ok(()) => order
+                .snapshots
+                .keep(making, &spec.port.port, &order.image, boot)
+                .map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(why) = kept {
+            order
+                .snapshot
+                .iter()
+                .for_each(|k| order.snapshots.give_up(k));
+            tell(format!(
+                "the guest of {} was not saved for others: {why}",
+                spec.port.port
+            ));
+            // Whatever the attempt left behind: what runs in it must not suffer from it.
+            guest.end(false).await;
+            guest = Guest::boot(spec, limits, watch()).await?;
+            return checked(guest, CameUp::Booted, order).await;
+        }
+    }
+    Ok((guest, came_up))
+}
+
+async fn checked(
+    guest: Guest,
+    came_up: CameUp,
+    order: &GuestOrder,
+) -> Result<(Guest, CameUp), RaiseError> {
+    match order.kernel.refuses(guest.found()) {
+        None => Ok((guest, came_up)),
+        Some(why) => {
+            guest.end(false).await;
+            Err(RaiseError::WrongKernel(why))
+        }
+    }
+}
 
 /// What came of the wish for a guest. The record stands for the guest in the cell's result.
 pub(super) enum Obtained {
@@ -49,14 +196,11 @@ pub(super) async fn obtain(
 ) -> Obtained {
     let console = format!("guest-{number}.console");
     let spec = spec(job, &console);
-    let limits = Limits {
-        boot: job.port.emulator.boot_timeout * BUSY_HOST,
-        idle: TRANSPORT_IDLE,
-    };
     let mut record = GuestRecord {
         number,
         kernel: String::new(),
         boot: Duration::ZERO,
+        came_up: CameUp::Booted,
         wall: Duration::ZERO,
         cpu: Duration::ZERO,
         end: GuestEnd::Done,
@@ -67,21 +211,35 @@ pub(super) async fn obtain(
     };
     bus.emit(Event::JobProgress {
         job: format!("cell {}", job.id),
-        doing: format!("guest {number} boots"),
+        doing: format!("guest {number} comes up"),
         done: None,
     });
-    let booted = tokio::select! {
+    let tell = |text: String| {
+        bus.emit(Event::Notice {
+            port: Some(job.port.port.clone()),
+            text: format!("{}: {text}", job.id),
+        });
+    };
+    let raised = tokio::select! {
         biased;
         () = cancel.cancelled() => {
             record.end = GuestEnd::Interrupted;
             return Obtained::Cancelled(record);
         }
-        booted = Guest::boot(&spec, limits, Box::new(Recogniser::new())) => booted,
+        raised = raise(&spec, &job.ordered, &tell) => raised,
     };
-    let guest = match booted {
-        Ok(guest) => guest,
+    let (guest, came_up) = match raised {
+        Ok(up) => up,
         Err(error) => {
-            let why = no_guest(&error, &mut record);
+            let why = match error {
+                RaiseError::Guest(error) => no_guest(&error, &mut record),
+                RaiseError::WrongKernel(why) => {
+                    record.end = GuestEnd::BootFailed {
+                        detail: why.clone(),
+                    };
+                    NoGuest::Never(StageResult::WrongKernel, why)
+                }
+            };
             return Obtained::Not(why, record);
         }
     };
@@ -95,9 +253,11 @@ pub(super) async fn obtain(
         guest: number,
         kernel: guest.kernel().to_owned(),
         boot: guest.boot_time(),
+        came_up,
     });
     record.kernel = guest.kernel().to_owned();
     record.boot = guest.boot_time();
+    record.came_up = came_up;
     record.command = guest.command().to_vec();
     Obtained::Up(Box::new(guest), record)
 }

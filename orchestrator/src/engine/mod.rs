@@ -13,7 +13,7 @@ pub mod cell;
 pub mod earlier;
 pub mod facts;
 mod finish;
-mod guests;
+pub mod guests;
 pub mod jobs;
 pub mod ledger;
 mod life;

@@ -1,10 +1,7 @@
 //! The very guest of a failure, for a person: the same image, build and emulator settings.
 
-use std::time::Duration;
-
-use crate::crash::Recogniser;
-use crate::guest::{Guest, GuestSpec, Limits};
-use crate::model::{CellId, Key};
+use crate::guest::{Guest, GuestSpec};
+use crate::model::{CameUp, CellId, Event, Key};
 use crate::plan::Work;
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
 use crate::suite::Runner;
@@ -12,12 +9,15 @@ use crate::suite::Runner;
 use super::RunError;
 use super::bus::Bus;
 use super::facts::{Memory, Setup, run_base};
+use super::guests::{GuestOrder, raise};
 use super::jobs::{self, BuildJob, JobFailed};
 
 /// A guest that is up, with the tests in it.
 pub struct Ready {
     /// The guest. Dropping it ends it.
     pub guest: Guest,
+    /// Booted or restored.
+    pub came_up: CameUp,
     /// The cell's key as things are now: equal to the result's key, it is the very same.
     pub key: Option<Key>,
     /// The directory of the suite in the guest.
@@ -32,7 +32,7 @@ impl From<JobFailed> for RunError {
     }
 }
 
-/// Boots the guest of a cell and puts its tests in place.
+/// Brings the guest of a cell up, restored or booted, and puts its tests in place.
 pub async fn boot(
     setup: &Setup,
     id: &CellId,
@@ -94,20 +94,24 @@ pub async fn boot(
         console_file: console.to_owned(),
         console_cap_bytes: setup.resolved.limits.console_bytes,
     };
-    let limits = Limits {
-        boot: port.emulator.boot_timeout * 4,
-        idle: Duration::from_secs(60),
+    let order = GuestOrder::new(port, &ready.image.record, setup.snapshots());
+    let tell = |text: String| {
+        bus.emit(Event::Notice {
+            port: Some(port.port.clone()),
+            text,
+        });
     };
-    let host = |e: crate::guest::GuestError| RunError::Host(e.to_string());
-    let mut guest = Guest::boot(&spec, limits, Box::new(Recogniser::new()))
+    let (mut guest, came_up) = raise(&spec, &order, &tell)
         .await
-        .map_err(host)?;
+        .map_err(|e| RunError::Host(e.to_string()))?;
+    let host = |e: crate::guest::GuestError| RunError::Host(e.to_string());
     let tar = tokio::fs::read(&built.tar)
         .await
         .map_err(|e| RunError::Host(e.to_string()))?;
     guest.put_tar("/", &tar).await.map_err(host)?;
     Ok(Ready {
         guest,
+        came_up,
         key,
         cases_root: suite.project.cases_root().to_owned(),
         runner: super::run::runner(suite, port),

@@ -22,6 +22,7 @@ use crate::report::RunReport;
 use crate::store::cells;
 use crate::store::events::EventLog;
 use crate::store::runs::{RunDir, RunRecord};
+use crate::store::snapshots::Snapshots;
 use crate::suite::Runner;
 
 use super::RunError;
@@ -29,6 +30,7 @@ use super::bus::Bus;
 use super::cell::{self, CellJob, Numbers};
 use super::earlier::{self, Unfinished};
 use super::facts::{Memory, Setup, run_base};
+use super::guests::GuestOrder;
 use super::jobs::{self, BuildJob, ImageReady, JobFailed};
 use super::shards::Shards;
 
@@ -74,6 +76,7 @@ pub(super) struct Dispatch {
     /// Tells that one of them wishes for another number.
     pub(super) wishes: Arc<Notify>,
     pub(super) memory: Memory,
+    pub(super) snapshots: Snapshots,
 }
 
 /// Opens a run's log and makes the bus on it.
@@ -112,6 +115,7 @@ pub async fn execute(
             text: format!("ended an emulator that had lost its owner: {orphan}"),
         });
     }
+    let snapshots = setup.snapshots();
     let mut dispatch = Dispatch {
         setup: Arc::new(setup),
         record,
@@ -125,6 +129,7 @@ pub async fn execute(
         shards: BTreeMap::new(),
         wishes: Arc::new(Notify::new()),
         memory,
+        snapshots,
     };
     dispatch.all().await;
     dispatch.finish(began.elapsed())
@@ -397,6 +402,7 @@ impl Dispatch {
             port: port.clone(),
             kernel: image.image.kernel.clone().into(),
             initrd: image.image.initrd.clone().into(),
+            ordered: GuestOrder::new(port, &image.image.record, self.snapshots.clone()),
             tests: built.tar.clone().into(),
             cases_root: suite.project.cases_root().to_owned(),
             runner,

@@ -15,6 +15,11 @@ pub fn run(nonce: &str, command: &str) -> Option<Vec<u8>> {
     is_one_line(command).then(|| format!("run {nonce} {command}\n").into_bytes())
 }
 
+/// `ready`: what the greeting said, once more.
+pub fn ready(nonce: &str) -> Vec<u8> {
+    format!("ready {nonce}\n").into_bytes()
+}
+
 /// `put`: so many bytes of tar follow, to be unpacked in `dir`.
 pub fn put(nonce: &str, size_bytes: u64, dir: &str) -> Option<Vec<u8>> {
     is_one_line(dir).then(|| format!("put {nonce} {size_bytes} {dir}\n").into_bytes())

@@ -6,6 +6,9 @@
 //!
 //! What a machine needs beyond this stands in its manifest's `args`; there is no port's name here.
 
+use std::path::Path;
+
+use crate::model::Key;
 use crate::model::port::Emulator;
 
 /// The name of the agent's virtio-serial port; the guest finds its device by it.
@@ -73,6 +76,28 @@ pub fn arguments(emulator: &Emulator, paths: &Paths<'_>, sandbox: bool) -> Vec<S
     words
 }
 
+/// The further words that make the emulator read a guest that was saved in `file`. It does not run
+/// before it is told to.
+pub fn incoming(file: &Path) -> [String; 2] {
+    ["-incoming".to_owned(), format!("file:{}", file.display())]
+}
+
+/// The hash of all that a saved guest depends on: what the emulator is (`program`, by content or
+/// by file and time), its command line without paths, and the content of kernel and initramfs (as
+/// hashes). The agent and all other programs in the guest are in the initramfs.
+pub fn snapshot_key(emulator: &Emulator, program: &str, kernel: &str, initrd: &str) -> Key {
+    let paths = Paths {
+        kernel,
+        initrd,
+        agent: "agent",
+        qmp: "qmp",
+    };
+    let words = arguments(emulator, &paths, true);
+    let mut parts: Vec<&[u8]> = vec![program.as_bytes()];
+    parts.extend(words.iter().map(String::as_bytes));
+    Key::of("snapshot 1", &parts)
+}
+
 fn socket(id: &str, path: &str) -> String {
     // In the emulator's option lists a comma is written twice.
     format!("socket,id={id},path={}", path.replace(',', ",,"))
@@ -131,6 +156,31 @@ mod tests {
         -append console=ttyS0 quiet panic=0
         -prom-env auto-boot?=true
         ");
+    }
+
+    #[test]
+    fn a_saved_guest_belongs_to_one_emulator_machine_and_image() {
+        let key = |change: &dyn Fn(&mut Emulator), program: &str, kernel: &str| {
+            let mut emulator = emulator();
+            change(&mut emulator);
+            snapshot_key(&emulator, program, kernel, "i")
+        };
+        let same = |_: &mut Emulator| {};
+        let first = key(&same, "qemu 10.0.2", "k");
+        // How long a boot may take is no part of the machine.
+        let patient = |e: &mut Emulator| e.boot_timeout = Duration::from_secs(7);
+        assert_eq!(key(&patient, "qemu 10.0.2", "k"), first);
+        for other in [
+            key(&same, "qemu 10.0.3", "k"),
+            key(&same, "qemu 10.0.2", "k2"),
+            key(&|e| e.mem_mib += 1, "qemu 10.0.2", "k"),
+            key(&|e| e.append.push('x'), "qemu 10.0.2", "k"),
+            key(&|e| e.args.clear(), "qemu 10.0.2", "k"),
+        ] {
+            assert_ne!(other, first);
+        }
+        let words = incoming(Path::new("/c/state"));
+        assert_eq!(words, ["-incoming", "file:/c/state"]);
     }
 
     #[test]

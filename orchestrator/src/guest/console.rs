@@ -37,6 +37,8 @@ const SMALL_READ_BYTES: usize = 4 << 10;
 const GATHER: Duration = Duration::from_millis(8);
 /// The end that is kept in memory: enough for a screen full of escapes.
 const TAIL_BYTES: usize = 16 << 10;
+/// What is kept for a listener who does not ask: more is dropped.
+const HEARD_BYTES: usize = 256 << 10;
 /// The end that a flooded file gets back.
 const FLOOD_TAIL_BYTES: usize = 256 << 10;
 /// The screen that a failed boot is shown on.
@@ -71,6 +73,8 @@ struct Shared {
     watch: Box<dyn ConsoleWatch>,
     tail: VecDeque<u8>,
     report: ConsoleReport,
+    /// What came since somebody listens; `None` while nobody does.
+    heard: Option<Vec<u8>>,
 }
 
 /// A handle on a console. Clones are handles on the same one.
@@ -98,6 +102,7 @@ impl Console {
             watch,
             tail: VecDeque::new(),
             report: ConsoleReport::default(),
+            heard: None,
         }));
         let (pulse_tx, pulse) = watch::channel(Pulse::default());
         let (input, input_rx) = mpsc::channel(16);
@@ -158,6 +163,33 @@ impl Console {
             }
         };
         let _ = tokio::time::timeout(limit, settled).await;
+    }
+
+    /// Begins to keep what comes, for [`Self::heard`].
+    pub fn listen(&self) {
+        self.lock().heard = Some(Vec::new());
+    }
+
+    /// What came since [`Self::listen`] or since this was asked last.
+    pub fn heard(&self) -> Vec<u8> {
+        self.lock()
+            .heard
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// Returns once something was heard: true; or once the stream has ended: false.
+    pub async fn more(&mut self) -> bool {
+        loop {
+            self.pulse.mark_unchanged();
+            if self.lock().heard.as_ref().is_some_and(|h| !h.is_empty()) {
+                return true;
+            }
+            if self.pulse().closed || self.pulse.changed().await.is_err() {
+                return false;
+            }
+        }
     }
 
     /// Types on the console. What cannot be typed (nobody reads it) is dropped.
@@ -252,6 +284,10 @@ fn own(
             let mut shared = lock(shared);
             shared.watch.feed(bytes);
             keep_tail(&mut shared.tail, bytes, TAIL_BYTES);
+            if let Some(heard) = &mut shared.heard {
+                let room = HEARD_BYTES.saturating_sub(heard.len());
+                heard.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
             shared.report = log.report.clone();
             shared.watch.is_dead()
         };

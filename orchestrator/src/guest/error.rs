@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::state::State;
-use crate::model::{Crash, CrashKind, StageResult};
+use crate::model::{Crash, CrashKind, Section, StageResult};
 
 /// Lines that a hang's excerpt holds at most.
-const EVIDENCE_MAX: usize = 160;
+const EXCERPT_LINES: usize = 160;
 
 /// Why a guest did not do what was asked of it. Text from guest and emulator is sanitised.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub enum GuestError {
         /// What the kernel had complained of before.
         notes: Vec<String>,
         /// What console, kernel and emulator said when they were asked.
-        evidence: Vec<String>,
+        evidence: Vec<Section>,
     },
     /// The agent in the guest ended, closed its port, or does not keep to the protocol.
     #[error("the agent in the guest is lost: {what}")]
@@ -111,6 +111,12 @@ pub enum GuestError {
         from: State,
         /// The state it was to have.
         to: State,
+    },
+    /// A guest could not be saved, or not be restored. Never the fault of what runs in it.
+    #[error("snapshot: {what}")]
+    Snapshot {
+        /// What was seen.
+        what: String,
     },
     /// The host could not do its part.
     #[error("{what}: {path}: {source}")]
@@ -161,20 +167,29 @@ impl GuestError {
             | Self::PutFailed { .. }
             | Self::UnknownFamily { .. }
             | Self::IllegalTransition { .. }
+            | Self::Snapshot { .. }
             | Self::Host { .. } => StageResult::HostFailed,
         }
     }
 }
 
-/// A hang is titled by what the kernel had complained of, if it had.
-fn hang(notes: &[String], evidence: &[String]) -> Crash {
-    let title = match notes.first() {
+/// Complaints that say nothing about why a guest is silent.
+const UNRELATED: [&str; 3] = ["WARNING", "UBSAN", "Out of memory"];
+
+/// A hang is titled by the last complaint of the kernel's that can be its cause.
+fn hang(notes: &[String], evidence: &[Section]) -> Crash {
+    let related = |note: &&String| !UNRELATED.iter().any(|word| note.starts_with(word));
+    let title = match notes.iter().rev().find(related) {
         Some(note) => format!("hang: {note}"),
         None => "hang".to_owned(),
     };
-    let lines = notes.iter().chain(evidence);
+    let console = evidence.iter().find(|section| section.name == "console");
+    let lines = notes
+        .iter()
+        .chain(console.iter().flat_map(|section| &section.lines));
     Crash {
-        excerpt: lines.take(EVIDENCE_MAX).cloned().collect(),
+        excerpt: lines.take(EXCERPT_LINES).cloned().collect(),
+        evidence: evidence.to_vec(),
         ..Crash::new(CrashKind::Hang, title)
     }
 }
@@ -194,13 +209,29 @@ mod tests {
             doing: "kyua test".to_owned(),
             limit: Duration::from_secs(60),
             total: false,
-            notes: vec!["soft lockup".to_owned()],
-            evidence: vec!["EAX=0".to_owned()],
+            notes: vec![
+                "BUG: soft lockup in f".to_owned(),
+                "WARNING in g".to_owned(),
+            ],
+            evidence: vec![
+                Section {
+                    name: "console".to_owned(),
+                    lines: vec!["# sleep".to_owned()],
+                },
+                Section {
+                    name: "cpu".to_owned(),
+                    lines: vec!["EAX=0".to_owned()],
+                },
+            ],
         };
         insta::assert_snapshot!(silent, @"kyua test: nothing heard within 60s");
         let crash = silent.crash().unwrap();
-        assert_eq!(crash.title, "hang: soft lockup");
-        assert_eq!(crash.excerpt, ["soft lockup", "EAX=0"]);
+        assert_eq!(crash.title, "hang: BUG: soft lockup in f");
+        assert_eq!(
+            crash.excerpt,
+            ["BUG: soft lockup in f", "WARNING in g", "# sleep"]
+        );
+        assert_eq!(crash.evidence.len(), 2);
         assert_eq!(missing.boot_result(), StageResult::HostFailed);
     }
 }

@@ -7,7 +7,12 @@
 
 use std::time::SystemTime;
 
+use super::dialogue::Debugger;
 use super::linux::Linux;
+use crate::model::KernelFound;
+
+/// Random bytes of the host's for a guest that was restored: no other guest gets the same.
+pub type Seed = [u8; 64];
 
 /// How requests reach the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +21,30 @@ pub enum Transport {
     AgentPort,
 }
 
-/// Something to do on the console of a silent guest.
+/// A way to reach the keys of a kernel on its console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Poke {
-    /// A serial break, then these bytes.
-    Break(&'static [u8]),
-    /// These bytes.
-    Keys(&'static [u8]),
+pub struct Way {
+    /// A serial break comes first.
+    pub serial_break: bool,
+    /// What is typed before the key.
+    pub before: &'static str,
+    /// What is typed behind it.
+    pub after: &'static str,
+}
+
+/// Keys that make a kernel describe itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys {
+    /// The ways to reach them; the first that is answered is kept to.
+    pub ways: &'static [Way],
+    /// Pressed first: it makes the kernel talk to the console.
+    pub louder: &'static str,
+    /// What the kernel's answer to a key contains.
+    pub answers: &'static str,
+    /// What its answer to a key that it does not have contains.
+    pub unknown: &'static str,
+    /// The name of each section, and its key.
+    pub questions: &'static [(&'static str, &'static str)],
 }
 
 /// One family of systems.
@@ -36,8 +58,13 @@ pub trait Family: Send + Sync {
     /// What a boot waits for, for people: "the agent's greeting".
     fn waits_for(&self) -> &'static str;
 
-    /// Commands that make a guest which just came up usable: its clock, for one.
-    fn on_ready(&self, now: SystemTime) -> Vec<String>;
+    /// The command that makes a guest which just came up usable (its clock is set), and then says
+    /// which kernel runs. With a `seed` the guest was restored from a snapshot: its random numbers
+    /// are made its own, and a status other than zero means that they are not.
+    fn on_ready(&self, now: SystemTime, seed: Option<&Seed>) -> String;
+
+    /// Reads what that command printed.
+    fn kernel(&self, said: &[u8]) -> KernelFound;
 
     /// The command that prints what [`Health`](super::health::Health) reads. It runs between batches
     /// of cases, so it must be cheap: a shell's own means, few processes.
@@ -46,8 +73,11 @@ pub trait Family: Send + Sync {
     /// The command that turns the machine off.
     fn power_off(&self) -> &'static str;
 
-    /// What makes a silent kernel describe itself on the console, in this order.
-    fn pokes(&self) -> &'static [Poke];
+    /// What makes a silent kernel describe itself on the console.
+    fn keys(&self) -> Option<&'static Keys>;
+
+    /// The debugger in which a dead kernel of this family stops.
+    fn debugger(&self) -> Option<&'static Debugger>;
 }
 
 /// The families that there are.

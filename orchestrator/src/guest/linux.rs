@@ -2,27 +2,55 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::family::{Family, Poke, Transport};
+use super::dialogue::Debugger;
+use super::family::{Family, Keys, Seed, Transport, Way};
+use crate::host::text;
+use crate::model::KernelFound;
+use crate::model::kernel::{build_ids, checks};
+
+/// Which kernel runs: release, version, the notes in hexadecimal, and the configuration where the
+/// kernel has that. The shell reads what it can by itself: every process is dear under emulation.
+const WHICH_KERNEL: &str = "{ read -r release; read -r version <&3; } \
+    </proc/sys/kernel/osrelease 3</proc/sys/kernel/version; \
+    printf '%s\\n%s\\n' \"$release\" \"$version\"; \
+    od -An -v -tx1 /sys/kernel/notes 2>/dev/null; \
+    if [ -r /proc/config.gz ]; then zcat /proc/config.gz | grep ^CONFIG_; fi; :";
+/// The longest line of the kernel's that is kept, in characters.
+const LINE_CHARS: usize = 200;
 
 /// The family `linux`.
 #[derive(Debug, Clone, Copy)]
 pub struct Linux;
 
 /// Sysrq comes by a break on most serial ports, by Ctrl-O on hypervisor consoles and by `^-` on
-/// those of s390. First `9`, because the command line says quiet; then the stacks of the running
-/// tasks (`l`) and of the blocked ones (`w`). Where a way does not apply the bytes reach a shell
-/// that is about to be ended.
-const POKES: [Poke; 9] = [
-    Poke::Break(b"9"),
-    Poke::Break(b"l"),
-    Poke::Break(b"w"),
-    Poke::Keys(b"\x0f9"),
-    Poke::Keys(b"\x0fl"),
-    Poke::Keys(b"\x0fw"),
-    Poke::Keys(b"^-9\n"),
-    Poke::Keys(b"^-l\n"),
-    Poke::Keys(b"^-w\n"),
-];
+/// those of s390. `9` comes first, because the command line says quiet. Where a way does not apply
+/// the bytes reach a shell that is about to be ended.
+const KEYS: Keys = Keys {
+    ways: &[
+        way(true, "", ""),
+        way(false, "\x0f", ""),
+        way(false, "^-", "\n"),
+    ],
+    louder: "9",
+    answers: "sysrq: ",
+    unknown: "sysrq: HELP",
+    questions: &[
+        ("running tasks (sysrq-l)", "l"),
+        ("blocked tasks (sysrq-w)", "w"),
+        ("locks (sysrq-d)", "d"),
+        ("memory (sysrq-m)", "m"),
+        ("timers (sysrq-q)", "q"),
+        ("all tasks (sysrq-t)", "t"),
+    ],
+};
+
+const fn way(serial_break: bool, before: &'static str, after: &'static str) -> Way {
+    Way {
+        serial_break,
+        before,
+        after,
+    }
+}
 
 /// One line, for the ash of busybox. A process is dear under emulation: two are started. The kernel's
 /// own processes are children of the second.
@@ -48,9 +76,42 @@ impl Family for Linux {
         "the agent's greeting"
     }
 
-    fn on_ready(&self, now: SystemTime) -> Vec<String> {
+    fn on_ready(&self, now: SystemTime, seed: Option<&Seed>) -> String {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        vec![format!("date -s @{} >/dev/null", since.as_secs())]
+        let (seconds, nanoseconds) = (since.as_secs(), since.subsec_nanos());
+        match seed {
+            None => format!("date -s @{seconds} >/dev/null; {WHICH_KERNEL}"),
+            Some(seed) => {
+                let seed: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!(
+                    "/usr/libexec/fallout/awake {seconds} {nanoseconds} {seed} || exit 1; {WHICH_KERNEL}"
+                )
+            }
+        }
+    }
+
+    fn kernel(&self, said: &[u8]) -> KernelFound {
+        let mut lines = said.split(|b| *b == b'\n');
+        let mut line = || text::line(lines.next().unwrap_or_default(), LINE_CHARS);
+        let (release, version) = (line(), line());
+        let (mut notes, mut config) = (Vec::new(), String::new());
+        for line in lines {
+            if line.starts_with(b"CONFIG_") {
+                config += &text::line(line, LINE_CHARS);
+                config.push('\n');
+                continue;
+            }
+            let words = line.split(|b| *b == b' ').filter(|word| word.len() == 2);
+            notes
+                .extend(words.filter_map(|w| u8::from_str_radix(str::from_utf8(w).ok()?, 16).ok()));
+        }
+        KernelFound {
+            release,
+            version,
+            // Those of the kernel's own notes: it has one.
+            build_id: build_ids(&notes).into_iter().next(),
+            checks: checks(&config),
+        }
     }
 
     fn health(&self) -> &'static str {
@@ -61,8 +122,13 @@ impl Family for Linux {
         "sync; poweroff -f"
     }
 
-    fn pokes(&self) -> &'static [Poke] {
-        &POKES
+    fn keys(&self) -> Option<&'static Keys> {
+        Some(&KEYS)
+    }
+
+    /// A Linux kernel that is dead takes no questions.
+    fn debugger(&self) -> Option<&'static Debugger> {
+        None
     }
 }
 
@@ -82,6 +148,35 @@ mod tests {
     #[test]
     fn the_clock_is_the_hosts() {
         let now = UNIX_EPOCH + Duration::from_secs(1_795_000_000);
-        assert_eq!(Linux.on_ready(now), ["date -s @1795000000 >/dev/null"]);
+        let command = Linux.on_ready(now, None);
+        assert!(command.starts_with("date -s @1795000000 >/dev/null; "));
+        let command = Linux.on_ready(now + Duration::from_nanos(7), Some(&[0x5a; 64]));
+        let awake = format!(
+            "/usr/libexec/fallout/awake 1795000000 7 {}",
+            "5a".repeat(64)
+        );
+        assert!(command.starts_with(&awake), "{command}");
+        assert!(!command.contains('\n'));
+    }
+
+    #[test]
+    fn a_kernel_is_read_from_what_a_guest_printed() {
+        let said = format!(
+            "6.1.0-50-s390x\n#1 SMP \x1b[31mDebian\n 00 00 00 04 00 00 00 14 00 00 00 03 47 4e 55 00\n {}\n\
+             CONFIG_KASAN=y\nCONFIG_NET=y\n",
+            "ab ".repeat(20)
+        );
+        let found = Linux.kernel(said.as_bytes());
+        assert_eq!(found.release, "6.1.0-50-s390x");
+        assert!(!found.version.contains('\x1b'));
+        assert_eq!(found.build_id, Some("ab".repeat(20)));
+        assert_eq!(found.checks.len(), 1);
+        assert_eq!(
+            Linux.kernel(b"\xff"),
+            KernelFound {
+                release: Linux.kernel(b"\xff").release,
+                ..KernelFound::default()
+            }
+        );
     }
 }

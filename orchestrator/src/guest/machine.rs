@@ -4,9 +4,11 @@
 //!                 emulator        agent greets,         request
 //!                 connects        clock is set      ┌─────────────┐
 //!   Starting ───────────▶ Booting ───────────▶ Ready ─────────▶ Busy
-//!       │                    │                   │  ◀─────────  │
-//!       │                    │                   │   end mark   │
-//!       └────────────────────┴─────────┬─────────┴──────────────┘
+//!       │  │                 │                ▲  │  ◀─────────  │
+//!       │  └─▶ Restoring ────│────────────────┘  │   end mark   │
+//!       │          │         │  agent answers,   │              │
+//!       │          │         │  clock, seed set  │              │
+//!       └──────────┴─────────┴─────────┬─────────┴──────────────┘
 //!                                      ▼
 //!                                    Ended
 //! ```
@@ -22,6 +24,7 @@
 
 mod boot;
 mod requests;
+mod snapshot;
 mod standstill;
 
 pub use requests::RunStream;
@@ -47,7 +50,7 @@ use super::rundir::RunDir;
 use super::state::State;
 use crate::host::process::{Exit, Process};
 use crate::host::text;
-use crate::model::Port;
+use crate::model::{Crash, KernelFound, Port, Section};
 
 /// The emulator's own messages that are kept.
 const STDERR_BYTES: usize = 8 << 10;
@@ -141,7 +144,12 @@ pub struct Guest {
     fault: Option<GuestError>,
     /// Questions in a row that the emulator did not answer.
     unanswered: u32,
+    /// Something was run or put in the guest since it came up.
+    used: bool,
+    /// What was learnt of the kernel after its death.
+    evidence: Vec<Section>,
     kernel: String,
+    found: KernelFound,
     command: Vec<String>,
     _run_dir: RunDir,
 }
@@ -183,7 +191,13 @@ impl Guest {
         &self.kernel
     }
 
-    /// From the emulator's start to the agent's greeting.
+    /// Which kernel the guest runs, by its own word.
+    pub fn found(&self) -> &KernelFound {
+        &self.found
+    }
+
+    /// From the emulator's start to the agent's greeting, or to its first answer where the guest
+    /// was restored.
     pub fn boot_time(&self) -> Duration {
         self.boot
     }
@@ -273,6 +287,11 @@ impl Guest {
             let exit = self.process.wait();
             let quiet = self.console.settle(PANIC_QUIET, PANIC_LIMIT);
             tokio::select! { _ = exit => {} () = quiet => {} }
+            if self.process.exited().is_none() {
+                let mut qmp = self.take_qmp().await;
+                let asked = evidence::of_dead(self.family, &mut self.console, qmp.as_mut());
+                self.evidence = asked.await;
+            }
         } else {
             // The channel is closed a moment before the process is gone.
             let _ = timeout(EXIT_LAG, self.process.wait()).await;
@@ -290,7 +309,8 @@ impl Guest {
 
     async fn what_happened(&mut self) -> GuestError {
         if let Some(crash) = self.console.crash().filter(|_| self.console.pulse().dead) {
-            return GuestError::Crashed(Box::new(crash));
+            let evidence = std::mem::take(&mut self.evidence);
+            return GuestError::Crashed(Box::new(Crash { evidence, ..crash }));
         }
         let Some((exit, _)) = self.ended.filter(|_| self.by_itself) else {
             let what = "it closed its port".to_owned();
@@ -335,9 +355,10 @@ impl Guest {
     /// Takes evidence of a guest that is silent, then ends it.
     async fn silent(&mut self, doing: &str, limit: Duration, total: bool) -> GuestError {
         let mut qmp = self.take_qmp().await;
-        let evidence = evidence::take(self.family, &mut self.console, qmp.as_mut()).await;
-        // The kernel may have died while it was asked: that explains more.
-        let fault = if self.console.pulse().dead {
+        let asked = evidence::of_silent(self.family, &mut self.console, qmp.as_mut());
+        let (evidence, killed) = asked.await;
+        // The kernel may have died while it was asked: that explains more, unless of the asking.
+        let fault = if self.console.pulse().dead && !killed {
             self.over().await;
             self.take_fault()
         } else {

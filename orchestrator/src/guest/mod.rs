@@ -8,13 +8,16 @@
 //! | [`console`] | the serial console: file, watch, screen, people |
 //! | [`rundir`] | sockets and records of live guests; what a dead fallout left behind |
 //! | [`health`] | whether a guest that answers is still what it was, pure |
-//! | [`family`], [`linux`] | what differs between families of systems |
+//! | [`family`], [`linux`], [`bsd`] | what differs between families of systems |
+//! | [`dialogue`] | a talk with a kernel's debugger, pure |
 //! | [`machine`], [`state`] | one guest's life |
 //! | [`error`] | what can go wrong in it |
 
 pub mod agent;
+pub mod bsd;
 pub mod command;
 pub mod console;
+pub mod dialogue;
 pub mod error;
 mod evidence;
 pub mod family;

@@ -11,6 +11,8 @@ pub enum State {
     Starting,
     /// The emulator runs the guest.
     Booting,
+    /// The emulator reads a guest that was saved.
+    Restoring,
     /// The guest waits for a request.
     Ready,
     /// A request is under way.
@@ -24,6 +26,7 @@ impl fmt::Display for State {
         f.pad(match self {
             Self::Starting => "starting",
             Self::Booting => "booting",
+            Self::Restoring => "restoring",
             Self::Ready => "ready",
             Self::Busy => "busy",
             Self::Ended => "ended",
@@ -34,12 +37,12 @@ impl fmt::Display for State {
 impl State {
     /// The state after this one, if the diagram has that edge.
     pub(super) fn to(self, to: Self) -> Result<Self, GuestError> {
-        use State::{Booting, Busy, Ended, Ready, Starting};
+        use State::{Booting, Busy, Ended, Ready, Restoring, Starting};
         match (self, to) {
-            (Starting, Booting)
-            | (Booting | Busy, Ready)
+            (Starting, Booting | Restoring)
+            | (Booting | Restoring | Busy, Ready)
             | (Ready, Busy)
-            | (Starting | Booting | Ready | Busy, Ended) => Ok(to),
+            | (Starting | Booting | Restoring | Ready | Busy, Ended) => Ok(to),
             (from, to) => Err(GuestError::IllegalTransition { from, to }),
         }
     }
@@ -51,8 +54,8 @@ mod tests {
 
     #[test]
     fn only_the_edges_of_the_diagram() {
-        use State::{Booting, Busy, Ended, Ready, Starting};
-        let all = [Starting, Booting, Ready, Busy, Ended];
+        use State::{Booting, Busy, Ended, Ready, Restoring, Starting};
+        let all = [Starting, Booting, Restoring, Ready, Busy, Ended];
         let mut edges = Vec::new();
         for from in all {
             for to in all {
@@ -61,7 +64,7 @@ mod tests {
                 }
             }
         }
-        insta::assert_snapshot!(edges.join(", "), @"starting booting, starting ended, booting ready, booting ended, ready busy, ready ended, busy ready, busy ended");
+        insta::assert_snapshot!(edges.join(", "), @"starting booting, starting restoring, starting ended, booting ready, booting ended, restoring ready, restoring ended, ready busy, ready ended, busy ready, busy ended");
         let error = Ended.to(Busy).unwrap_err();
         insta::assert_snapshot!(error, @"a guest that is ended cannot become busy");
     }

@@ -64,6 +64,14 @@ pub fn program_identity(name: &str) -> Option<String> {
     identity_of(&file)
 }
 
+/// Random bytes of the host's kernel.
+pub fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
+    use std::io::Read as _;
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn identity_of(file: &Utf8Path) -> Option<String> {
     let meta = std::fs::metadata(file).ok()?;
     let (size, s, ns) = (meta.size(), meta.mtime(), meta.mtime_nsec());

@@ -20,10 +20,11 @@ use super::error::{ImageError, IoContext};
 use super::exec::Watch;
 use super::fetch::hash_file;
 use crate::host::lock::{Hold, Lock, try_lock};
+use crate::model::KernelOrdered;
 use crate::model::ids::Key;
 
 /// Version of `image.json` and of what is in an image; part of every key.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One package or component in an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +56,8 @@ pub struct Record {
     pub key: Key,
     /// When it was made.
     pub made: jiff::Timestamp,
-    /// What `uname -r` says in it.
-    pub kernel_release: String,
+    /// What its kernel is: a guest that runs another is refused.
+    pub kernel: KernelOrdered,
     /// `kernel` and `initrd`.
     pub files: BTreeMap<String, Stored>,
     /// What it was made of, by package or component.

@@ -10,13 +10,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cache::{images, lock_path, read_record};
 use super::error::{ImageError, IoContext};
 use super::lock::remove_dead;
 use super::{Dirs, Planned, fetch, planned_image, resolve, sysroot};
 use crate::host::lock::{Hold, try_lock};
+use crate::model::ids::Key;
 use crate::model::port::Port;
 
 /// What goes. With neither limit everything that is not wanted goes.
@@ -35,7 +36,7 @@ pub struct Policy {
 /// One thing that went, or would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gone {
-    /// `image`, `sysroot`, `package`, `lock`.
+    /// `image`, `sysroot`, `snapshot`, `package`, `lock`.
     pub kind: &'static str,
     /// Of what: a port's name, a file's name.
     pub name: String,
@@ -168,6 +169,7 @@ fn inventory(dirs: &Dirs, ports: &[Port]) -> Result<Vec<Item>, ImageError> {
     for (kind, below) in [
         ("image", "images"),
         ("sysroot", "sysroots"),
+        ("snapshot", "snapshots"),
         ("package", "debs"),
         ("lock", "resolved"),
     ] {
@@ -177,11 +179,16 @@ fn inventory(dirs: &Dirs, ports: &[Port]) -> Result<Vec<Item>, ImageError> {
         for entry in entries.flatten() {
             let path = entry.into_path();
             let is_dir = path.is_dir();
-            if is_dir != matches!(kind, "image" | "sysroot") {
+            // One that is being saved has its maker's lock, not one of its own name.
+            if kind == "snapshot" && path.extension() == Some("new") {
+                continue;
+            }
+            if is_dir != matches!(kind, "image" | "sysroot" | "snapshot") {
                 continue;
             }
             let name = match kind {
                 "image" => read_record(&path).map_or_else(|_| "damaged".to_owned(), |r| r.port),
+                "snapshot" => saved(&path).map_or_else(|| "damaged".to_owned(), |s| s.port),
                 _ => path
                     .file_name()
                     .unwrap_or_default()
@@ -194,12 +201,30 @@ fn inventory(dirs: &Dirs, ports: &[Port]) -> Result<Vec<Item>, ImageError> {
                 name,
                 size_bytes: size_of(&path),
                 age: age_of(&path),
-                wanted: wanted.contains(path.as_str()),
+                // A saved guest is wanted as long as its image is.
+                wanted: match kind {
+                    "snapshot" => saved(&path).is_some_and(|s| {
+                        wanted.contains(images(&dirs.cache).join(s.image.0).as_str())
+                    }),
+                    _ => wanted.contains(path.as_str()),
+                },
                 path,
             });
         }
     }
     Ok(items)
+}
+
+/// What is read here of a saved guest's record.
+#[derive(Deserialize)]
+struct Saved {
+    port: String,
+    image: Key,
+}
+
+fn saved(dir: &Utf8Path) -> Option<Saved> {
+    let bytes = std::fs::read(dir.join("snapshot.json")).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 fn age_of(path: &Utf8Path) -> Duration {
@@ -283,6 +308,11 @@ mod tests {
             images: cache.join("none"),
             cache: cache.clone(),
         };
+        // A guest that was saved of an image that no manifest means.
+        let snapshot = cache.join("snapshots/old");
+        std::fs::create_dir_all(&snapshot).unwrap();
+        let record = r#"{"port": "p", "image": "free"}"#;
+        std::fs::write(snapshot.join("snapshot.json"), record).unwrap();
         for key in ["used", "free"] {
             std::fs::create_dir_all(images(&cache).join(key)).unwrap();
             std::fs::write(images(&cache).join(key).join("kernel"), "kernel").unwrap();
@@ -292,15 +322,15 @@ mod tests {
             dry_run: true,
             ..Policy::default()
         };
-        assert_eq!(gc(&dirs, &[], &tried).unwrap().gone.len(), 1);
+        assert_eq!(gc(&dirs, &[], &tried).unwrap().gone.len(), 2);
         assert!(images(&cache).join("free").exists());
         let report = gc(&dirs, &[], &Policy::default()).unwrap();
         assert_eq!(
             (report.gone.len(), report.in_use, report.left_bytes),
-            (1, 1, 6)
+            (2, 1, 6)
         );
         assert!(images(&cache).join("used/kernel").exists());
-        assert!(!images(&cache).join("free").exists());
+        assert!(!images(&cache).join("free").exists() && !snapshot.exists());
         drop(lease);
         assert_eq!(gc(&dirs, &[], &Policy::default()).unwrap().gone.len(), 1);
         let left: Vec<_> = images(&cache).read_dir_utf8().unwrap().collect();

@@ -235,8 +235,13 @@ fn assemble(
         (f.package.clone(), ingredient)
     });
     let built = components.iter().map(|c| {
+        // What has no source but its recipe has no version but its key.
+        let version = match c.version() {
+            "" => c.key.short(),
+            version => version,
+        };
         let ingredient = Ingredient {
-            version: c.version().to_owned(),
+            version: version.to_owned(),
             sha256: None,
         };
         (c.name.clone(), ingredient)
@@ -246,7 +251,7 @@ fn assemble(
         port: port.port.to_string(),
         key: key.clone(),
         made: jiff::Timestamp::now(),
-        kernel_release: kernel.release.clone(),
+        kernel: super::kernel::identify(&kernel.kernel, &kernel.release, kernel.config.as_deref()),
         files,
         ingredients: packages.chain(built).collect(),
     };
@@ -269,6 +274,7 @@ fn component_kernel(port: &Port, components: &[Component]) -> Result<Kernel, Ima
             return Ok(Kernel {
                 kernel: std::fs::read(&path).doing("read", &path)?,
                 release: component.kernel_release().unwrap_or_default(),
+                config: component.kernel_config(),
                 modules: Vec::new(),
             });
         }

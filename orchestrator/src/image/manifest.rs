@@ -163,7 +163,7 @@ mod tests {
         images/linux/s390x.yaml:3:1: port: is 's390', expected the file's name, s390x
         images/linux/s390x.yaml:36:3: emulator.mem_mib: is 0: expected a number of MiB
         images/linux/s390x.yaml:50:13: image.modules[0]: '../x' is not a name: expected letters, digits and + - . _
-        images/linux/s390x.yaml:53:3: image.runner: 'kyu' is not a runner: expected kyua or sh; did you mean 'kyua'?
+        images/linux/s390x.yaml:54:3: image.runner: 'kyu' is not a runner: expected kyua or sh; did you mean 'kyua'?
         ");
     }
 }

@@ -22,6 +22,8 @@ pub struct Kernel {
     pub kernel: Vec<u8>,
     /// What `uname -r` will say: `6.1.0-50-s390x`.
     pub release: String,
+    /// Its configuration, where the package brings that.
+    pub config: Option<String>,
     /// Modules in the order of loading: path in the guest, content (not compressed).
     pub modules: Vec<(String, Vec<u8>)>,
 }
@@ -90,6 +92,7 @@ fn load_order(wanted: &[String], needs: &BTreeMap<String, Vec<String>>) -> Vec<S
 #[derive(Default)]
 struct Reading {
     kernel: Option<(String, Vec<u8>)>,
+    config: Option<String>,
     paths: BTreeMap<String, String>,
     built_in: BTreeSet<String>,
     modules: BTreeMap<String, Vec<u8>>,
@@ -164,6 +167,7 @@ pub fn take(
     Ok(Kernel {
         kernel,
         release,
+        config: reading.config,
         modules,
     })
 }
@@ -190,6 +194,9 @@ fn read(
             if reading.kernel.is_none() {
                 reading.kernel = Some((release.to_owned(), found.content()?));
             }
+        } else if path.starts_with("boot/config-") {
+            let config = found.content()?;
+            reading.config = Some(String::from_utf8_lossy(&config).into_owned());
         } else if path.ends_with("/modules.builtin") {
             let list = found.content()?;
             let list = String::from_utf8_lossy(&list);

@@ -138,6 +138,20 @@ pub struct Damage {
     pub culprit: Option<CaseId>,
 }
 
+/// How a guest came up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "how")]
+pub enum CameUp {
+    /// Its kernel was booted.
+    #[default]
+    Booted,
+    /// A guest that had been saved right after its boot was restored.
+    Restored {
+        /// How long that boot had taken.
+        boot: Duration,
+    },
+}
+
 /// One guest of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GuestRecord {
@@ -146,9 +160,12 @@ pub struct GuestRecord {
     /// What the booted kernel says it is (`uname -srvm`). Untrusted text, bounded.
     #[serde(default)]
     pub kernel: String,
-    /// From the emulator's start to the agent's first word.
+    /// From the emulator's start to the agent's first word, however the guest came up.
     #[serde(default)]
     pub boot: Duration,
+    /// Booted or restored.
+    #[serde(default)]
+    pub came_up: CameUp,
     /// From the emulator's start to its end.
     #[serde(default)]
     pub wall: Duration,

@@ -96,6 +96,41 @@ impl Crash {
         }
     }
 
+    /// What is known of it besides the title, in one line for people: signature, how often it came
+    /// back, the cases that may have caused it, and what it was asked. Empty where nothing is.
+    pub fn particulars(&self) -> String {
+        let mut words = Vec::new();
+        if !self.signature.is_empty() {
+            words.push(format!("signature {}", self.signature));
+        }
+        match self.reproduced {
+            Some(Reproduced { times: 0, of }) => {
+                words.push(format!("not reproduced alone (0 of {of})"));
+            }
+            Some(Reproduced { times, of }) => {
+                words.push(format!("reproduced alone {times} of {of} times"));
+            }
+            None => {}
+        }
+        let names = |all: Vec<String>, most: usize| {
+            let more = all.len().saturating_sub(most);
+            let mut text = all[..all.len() - more].join(", ");
+            if more > 0 {
+                text.push_str(&format!(" and {more} more"));
+            }
+            text
+        };
+        if !self.candidates.is_empty() {
+            let all = self.candidates.iter().map(CaseId::to_string).collect();
+            words.push(format!("candidates: {}", names(all, 5)));
+        }
+        if !self.evidence.is_empty() {
+            let all = self.evidence.iter().map(|s| s.name.clone()).collect();
+            words.push(format!("evidence: {}", names(all, 12)));
+        }
+        words.join("; ")
+    }
+
     /// The excerpt from the line that told on; all of it where that line is not known.
     /// What comes before is context, and a reader with room for a few lines wants the crash.
     pub fn telling(&self) -> &[String] {
@@ -158,6 +193,29 @@ mod tests {
         assert_ne!(of("panic: a"), of("panic: b"));
         assert_ne!(of("panic: a"), signature(CrashKind::Hang, "panic: a"));
         assert_eq!(of("x").len(), 12);
+    }
+
+    #[test]
+    fn particulars_are_one_line() {
+        let mut crash = Crash::new(CrashKind::Panic, "panic: a");
+        crash.candidates = (1..8).map(|n| CaseId::new("t", format!("c{n}"))).collect();
+        crash.reproduced = Some(Reproduced { times: 0, of: 3 });
+        crash.evidence = vec![Section {
+            name: "bt".into(),
+            lines: Vec::new(),
+        }];
+        insta::assert_snapshot!(crash.particulars(), @"signature afda350cf3cd; not reproduced alone (0 of 3); candidates: t:c1, t:c2, t:c3, t:c4, t:c5 and 2 more; evidence: bt");
+        crash.reproduced = Some(Reproduced { times: 3, of: 3 });
+        assert!(
+            crash
+                .particulars()
+                .contains("reproduced alone 3 of 3 times")
+        );
+        crash.signature.clear();
+        crash.candidates.clear();
+        crash.evidence.clear();
+        crash.reproduced = None;
+        assert_eq!(crash.particulars(), "");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{CellId, GuestRecord};
+use super::cell::{CameUp, CellId, GuestRecord};
 use super::crash::Crash;
 use super::ids::{CaseId, Key, PortName, RunId};
 use super::outcome::{Attempt, Purpose, StageResult};
@@ -92,6 +92,9 @@ pub enum Event {
         kernel: String,
         /// From the emulator's start.
         boot: Duration,
+        /// Booted or restored.
+        #[serde(default)]
+        came_up: CameUp,
     },
     /// A guest's life is over.
     GuestEnded {

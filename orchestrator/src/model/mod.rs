@@ -9,6 +9,7 @@ pub mod crash;
 pub mod event;
 pub mod finding;
 pub mod ids;
+pub mod kernel;
 pub mod outcome;
 pub mod port;
 pub mod problem;
@@ -16,7 +17,7 @@ pub mod project;
 pub mod units;
 pub mod watch;
 
-pub use cell::{CellId, CellResult, Damage, GuestEnd, GuestRecord, Side};
+pub use cell::{CameUp, CellId, CellResult, Damage, GuestEnd, GuestRecord, Side};
 pub use change::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority};
 pub use crash::{Crash, CrashKind, Reproduced, Section};
 pub use event::{Event, JobKind, Stamped};
@@ -25,6 +26,7 @@ pub use finding::{
     PortTally, TraitSplit, Verdict,
 };
 pub use ids::{CaseId, Key, PortName, RunId};
+pub use kernel::{KernelFound, KernelOrdered};
 pub use outcome::{Attempt, Outcome, Purpose, StageResult};
 pub use port::{Port, Traits};
 pub use problem::Problem;

@@ -196,7 +196,8 @@ pub enum StageResult {
     BootFailed,
     /// Guest after guest died, and no case ended in between.
     CrashLoop,
-    /// The guest runs another kernel than the one ordered.
+    /// The guest runs another kernel than the one ordered. Whatever it would say is about another
+    /// system than the one under test: a fault of who made or started the guest.
     WrongKernel,
     /// The emulator ended by itself.
     EmulatorExited,
@@ -231,7 +232,11 @@ impl StageResult {
     pub fn is_host_fault(self) -> bool {
         matches!(
             self,
-            Self::ImageFailed | Self::EmulatorExited | Self::HostFailed | Self::Interrupted
+            Self::ImageFailed
+                | Self::WrongKernel
+                | Self::EmulatorExited
+                | Self::HostFailed
+                | Self::Interrupted
         )
     }
 }

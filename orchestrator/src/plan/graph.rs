@@ -138,7 +138,7 @@ impl Maker<'_> {
             .get(&port.port)
             .cloned()
             .unwrap_or_default();
-        let from_source = !port.image.sources.is_empty();
+        let from_source = !port.image.sources.is_empty() && port.image.kernel_package.is_none();
         let work = Work::Image {
             port: port.port.clone(),
         };

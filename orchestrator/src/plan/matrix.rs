@@ -187,6 +187,15 @@ pub struct Limits {
         serialize_with = "ser_size"
     )]
     pub output_bytes: u64,
+    /// The most that is kept of saved guests in the cache, in bytes; 0 for none: guests are booted
+    /// then.
+    #[serde(
+        default = "snapshots",
+        rename = "snapshots",
+        deserialize_with = "de_size",
+        serialize_with = "ser_size"
+    )]
+    pub snapshots_bytes: u64,
     /// Guests that may die in one cell: each crash or hang costs one.
     #[serde(default = "guests")]
     pub guests: u32,
@@ -203,6 +212,7 @@ impl Default for Limits {
             console_bytes: console(),
             channel_bytes: channel(),
             output_bytes: output(),
+            snapshots_bytes: snapshots(),
             guests: guests(),
             deaths: deaths(),
         }
@@ -252,6 +262,10 @@ fn channel() -> u64 {
 
 fn output() -> u64 {
     64 << 10
+}
+
+fn snapshots() -> u64 {
+    4 << 30
 }
 
 fn guests() -> u32 {

@@ -5,6 +5,7 @@
 //! to rows where something differs, and only while [`DETAIL_BYTES`] last. All text is cleaned,
 //! shortened and escaped; a content security policy with a nonce keeps out what slips through.
 
+mod dead;
 mod view;
 
 use askama::Template;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::grid::{Grid, State, grids};
 use super::{RunReport, Source, duration_words};
 use crate::host::text::line as clean;
-use crate::model::{Finding, FindingKind, News, PortName, StageResult};
+use crate::model::{CameUp, Crash, Finding, FindingKind, News, PortName, StageResult};
 
 /// Lines of a kernel's last words that are shown.
 const EXCERPT_LINES: usize = 6;
@@ -367,6 +367,11 @@ fn findings(report: &RunReport, style: &Style, out: &mut String) {
                 ));
             }
         }
+        let particulars = finding.crash.iter().map(Crash::particulars);
+        for line in particulars.filter(|line| !line.is_empty()) {
+            let line = style.safe(&line, SENTENCE);
+            out.push_str(&wrap(&line, style.width, "    ", "    ", Ink::Dim, style));
+        }
         for line in finding
             .crash
             .iter()
@@ -443,6 +448,7 @@ fn counts(grid: &Grid<'_>, style: &Style, out: &mut String) {
         out.push_str(&format!("{:>1$}", state.word(), wide(state)));
     }
     out.push_str(if with_boot { "    boot\n" } else { "\n" });
+    let mut spared = Vec::new();
     for (i, counts) in counted.iter().enumerate() {
         out.push_str(&pad(&clean(grid.columns[i].as_str().as_bytes(), 24)));
         let cells: Vec<_> = grid.candidates(i).collect();
@@ -473,16 +479,32 @@ fn counts(grid: &Grid<'_>, style: &Style, out: &mut String) {
             out.push_str(&style.paint(ink, &format!("{text:>0$}", wide(state))));
         }
         if with_boot {
-            let mut boots = cells.iter().flat_map(|c| &c.guests).map(|g| g.boot);
-            let boot = boots
-                .find(|b| !b.is_zero())
-                .map_or("-".to_owned(), duration_words);
+            let mut guests = cells.iter().flat_map(|c| &c.guests);
+            let boot = match guests.find(|g| !g.boot.is_zero()) {
+                None => "-".to_owned(),
+                Some(g) => match g.came_up {
+                    CameUp::Booted => duration_words(g.boot),
+                    CameUp::Restored { boot } => {
+                        spared.push(boot);
+                        format!("{}*", duration_words(g.boot))
+                    }
+                },
+            };
             out.push_str(&format!("{boot:>8}"));
         }
         out.push('\n');
         if !stage.is_empty() {
             out.push_str(&format!("{} {}\n", pad(""), style.paint(Ink::Red, stage)));
         }
+    }
+    if let (Some(least), Some(most)) = (spared.iter().min(), spared.iter().max()) {
+        let (least, most) = (duration_words(*least), duration_words(*most));
+        let took = match least == most {
+            true => least,
+            false => format!("{least} to {most}"),
+        };
+        let note = format!("* restored; the boot that was saved took {took}");
+        out.push_str(&format!("{}\n", style.paint(Ink::Dim, &note)));
     }
 }
 

@@ -11,6 +11,7 @@ pub mod events;
 pub mod index;
 pub mod queue;
 pub mod runs;
+pub mod snapshots;
 
 use std::io;
 use std::path::{Path, PathBuf};

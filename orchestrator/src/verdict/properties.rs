@@ -84,6 +84,7 @@ fn cells() -> impl Strategy<Value = Vec<CellResult>> {
                     number: i as u32 + 1,
                     kernel: String::new(),
                     boot: Default::default(),
+                    came_up: crate::model::CameUp::Booted,
                     wall: Default::default(),
                     cpu: Default::default(),
                     end: GuestEnd::Done,

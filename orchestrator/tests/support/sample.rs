@@ -213,6 +213,7 @@ fn suite_cell(
         number,
         kernel: format!("Linux 6.1.0-40-{port} #1 SMP Debian 6.1.153-1 {port}"),
         boot: Duration::from_millis(2200 + 600 * spot),
+        came_up: fallout::model::CameUp::Booted,
         wall: Duration::from_millis(9000 + 900 * spot),
         cpu: Duration::from_millis(8100 + 850 * spot),
         end: if crash.is_some() {

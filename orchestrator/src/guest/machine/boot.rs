@@ -1,6 +1,6 @@
 //! From a command line to a guest that answers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use super::super::command;
 use super::super::console::Console;
 use super::super::error::GuestError;
 use super::super::family;
+use super::super::family::Seed;
 use super::super::qmp::Qmp;
 use super::super::rundir::RunDir;
 use super::super::state::State;
@@ -20,7 +21,10 @@ use super::{
 };
 use crate::host::process::{Process, find_program};
 use crate::host::text;
-use crate::model::ConsoleWatch;
+use crate::model::{ConsoleWatch, KernelFound};
+
+/// What a guest may say about its kernel: a configuration is 300 KiB.
+const SAID_BYTES: usize = 1 << 20;
 
 impl Guest {
     /// Starts the emulator and waits until the guest answers and its clock is set.
@@ -31,12 +35,22 @@ impl Guest {
         limits: Limits,
         watch: Box<dyn ConsoleWatch>,
     ) -> Result<Self, GuestError> {
-        match Self::start(spec, limits, watch, true).await {
+        Self::launch(spec, limits, watch, None).await
+    }
+
+    /// Boots, or restores the guest that was saved in the file `from`.
+    pub(super) async fn launch(
+        spec: &GuestSpec,
+        limits: Limits,
+        watch: Box<dyn ConsoleWatch>,
+        from: Option<&Path>,
+    ) -> Result<Self, GuestError> {
+        match Self::start(spec, limits, watch, from, true).await {
             // The host's emulator was built without the filter: it is left out where there is none.
             Err((GuestError::EmulatorRefused { stderr }, Some(watch)))
                 if stderr.contains("sandbox") =>
             {
-                Self::start(spec, limits, watch, false).await
+                Self::start(spec, limits, watch, from, false).await
             }
             other => other,
         }
@@ -47,6 +61,7 @@ impl Guest {
         spec: &GuestSpec,
         limits: Limits,
         watch: Box<dyn ConsoleWatch>,
+        from: Option<&Path>,
         sandbox: bool,
     ) -> Result<Self, (GuestError, Option<Box<dyn ConsoleWatch>>)> {
         let none = |error| (error, None);
@@ -86,7 +101,8 @@ impl Guest {
             agent: &agent_path,
             qmp: &qmp_path,
         };
-        let arguments = command::arguments(emulator, &paths, sandbox);
+        let mut arguments = command::arguments(emulator, &paths, sandbox);
+        arguments.extend(from.into_iter().flat_map(command::incoming));
 
         let started = Instant::now();
         let (mut process, pipes) = Process::start(&program, &arguments, true)
@@ -157,7 +173,12 @@ impl Guest {
         let mut command = vec![program.to_string_lossy().into_owned()];
         command.extend(arguments);
         let mut guest = Self {
-            state: State::Starting.to(State::Booting).map_err(none)?,
+            state: State::Starting
+                .to(match from {
+                    Some(_) => State::Restoring,
+                    None => State::Booting,
+                })
+                .map_err(none)?,
             process,
             port,
             decoder: Decoder::new(),
@@ -175,11 +196,18 @@ impl Guest {
             by_itself: false,
             fault: None,
             unanswered: 0,
+            used: false,
+            evidence: Vec::new(),
             kernel: String::new(),
+            found: KernelFound::default(),
             command,
             _run_dir: run_dir,
         };
-        match guest.come_up().await {
+        let up = match from {
+            Some(_) => guest.wake_up().await,
+            None => guest.come_up().await,
+        };
+        match up {
             Ok(()) => Ok(guest),
             Err(error) => {
                 // Whether the filter was to blame is known only where nothing was run yet.
@@ -230,11 +258,26 @@ impl Guest {
         self.boot = self.started.elapsed();
         self.kernel = text::line(&kernel, 200);
         self.state = self.state.to(State::Ready)?;
-        for command in self.family.on_ready(SystemTime::now()) {
-            let idle = self.limits.idle;
-            let mut stream = self.run(&command, idle, idle).await?;
-            while let Output::Chunk(_) = stream.next().await? {}
-        }
-        Ok(())
+        let set_up = self.set_up(None).await;
+        self.used = false;
+        set_up.map(drop)
+    }
+
+    /// Does what is done once with a guest that answers, and asks which kernel it runs. Gives the
+    /// status of that.
+    pub(super) async fn set_up(&mut self, seed: Option<&Seed>) -> Result<i32, GuestError> {
+        let command = self.family.on_ready(SystemTime::now(), seed);
+        let idle = self.limits.idle;
+        let mut said = Vec::new();
+        let mut stream = self.run(&command, idle, idle).await?;
+        let status = loop {
+            match stream.next().await? {
+                Output::Chunk(bytes) if said.len() < SAID_BYTES => said.extend(bytes),
+                Output::Chunk(_) => {}
+                Output::End(status) => break status,
+            }
+        };
+        self.found = self.family.kernel(&said);
+        Ok(status)
     }
 }

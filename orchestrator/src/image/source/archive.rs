@@ -18,6 +18,9 @@ pub const INDEX_ARCH: &str = "amd64";
 
 /// What a source was resolved to last time.
 pub fn noted(cache: &Utf8Path, suite: &str, origin: &Origin) -> Option<Vec<ArchiveFile>> {
+    if *origin == Origin::Recipe {
+        return Some(Vec::new());
+    }
     let text = std::fs::read(place(cache, suite, origin)).ok()?;
     serde_json::from_slice(&text).ok()
 }
@@ -64,6 +67,7 @@ pub fn ask(
     let names = origin.packages();
     let mut files = match origin {
         Origin::SourcePackage { package } => session.resolve_source(package, watch)?,
+        Origin::Recipe => Vec::new(),
         Origin::TarballPackage { .. } | Origin::Packages { .. } => {
             session.resolve_alone(&names, watch)?
         }

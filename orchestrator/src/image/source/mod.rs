@@ -122,6 +122,11 @@ impl Component {
         Some(text.trim().to_owned())
     }
 
+    /// The configuration of its kernel, where it has one.
+    pub fn kernel_config(&self) -> Option<String> {
+        std::fs::read_to_string(self.dir.join("boot/config")).ok()
+    }
+
     /// One of its trees (`root`, `sysroot`, `boot`), where it has that.
     pub fn tree(&self, name: &str) -> Option<Utf8PathBuf> {
         let dir = self.dir.join(name);
@@ -162,7 +167,8 @@ pub fn plan(
     let mut session = None;
     let planned = keys(request, wanted, watch, |loaded| {
         let origin = &loaded.recipe.source;
-        if !request.refresh
+        let given = *origin == Origin::Recipe;
+        if (given || !request.refresh)
             && let Some(files) = archive::noted(cache, suite, origin)
         {
             return Ok(Some(files));
@@ -200,8 +206,12 @@ fn keys(
     mut resolve: impl FnMut(&Loaded) -> Result<Option<Vec<ArchiveFile>>, SourceError>,
 ) -> Result<Option<Vec<Planned>>, SourceError> {
     let port = request.port;
-    let toolchain = Toolchain::probe(port, watch)?;
     let mut recipes = recipe::load_all(request.recipes, &port.image.sources, port)?;
+    // Asking a compiler takes longer than all the rest of a plan: it is not asked for nothing.
+    let toolchain = match recipes.iter().all(|l| l.recipe.no_compiler) {
+        true => Toolchain::default(),
+        false => Toolchain::probe(port, watch)?,
+    };
     if wanted == Wanted::Sysroot {
         let roots = recipes.into_iter().filter(|l| l.recipe.sysroot);
         let names: Vec<String> = roots.map(|l| l.name).collect();

@@ -38,13 +38,14 @@ pub struct Recipe {
     /// True where tests are compiled against what this component leaves.
     #[serde(default)]
     pub sysroot: bool,
-    /// True where nothing is compiled, so that the compiler is no part of the key.
+    /// True where nothing is compiled, or nothing on which the compiler's version has an influence:
+    /// the compiler is no part of the key then.
     #[serde(default)]
     pub no_compiler: bool,
 }
 
-/// Where a component's source comes from. All of it is found in the archive of the port's suite
-/// and verified by its signature.
+/// Where a component's source comes from: the archive of the port's suite, verified by its
+/// signature, or the recipe itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
@@ -65,6 +66,8 @@ pub enum Origin {
         /// Their names.
         packages: Vec<String>,
     },
+    /// The files of the recipe's own directory, and nothing else.
+    Recipe,
 }
 
 impl Origin {
@@ -75,6 +78,7 @@ impl Origin {
                 vec![package]
             }
             Self::Packages { packages } => packages.iter().map(String::as_str).collect(),
+            Self::Recipe => Vec::new(),
         }
     }
 }
@@ -164,6 +168,7 @@ pub fn parse(text: &str, port: &Port) -> Result<Recipe, String> {
             fill(tarball);
         }
         Origin::Packages { packages } => packages.iter_mut().for_each(fill),
+        Origin::Recipe => {}
     }
     // These become words of a command line: an option must not slip in.
     let good = |w: &str| {

@@ -9,7 +9,7 @@ use super::error::SourceError;
 use crate::model::port::Port;
 
 /// What the host has to build for a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Toolchain {
     /// First lines of the compiler's and the linker's version: they are part of the key.
     pub version: String,

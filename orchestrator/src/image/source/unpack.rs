@@ -65,6 +65,7 @@ pub fn unpack(
             Ok(())
         }
         Origin::Packages { .. } => debs(files, into, watch),
+        Origin::Recipe => Ok(std::fs::create_dir_all(into).doing("create", into)?),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::dead::{self, SectionView};
 use crate::host::text::{head as head_lines, line as clean, tail};
 use crate::model::{
-    Attempt, Finding, FindingKind, News, Outcome, PortTally, Side, StageResult, TraitSplit,
+    Attempt, CameUp, Finding, FindingKind, GuestRecord, News, Outcome, PortTally, Side,
+    StageResult, TraitSplit,
 };
 use crate::report::grid::{Grid, Place, State};
 use crate::report::terminal::headline;
@@ -13,7 +15,6 @@ use crate::report::{RunReport, Source, duration_words};
 const LINE: usize = 400;
 const SENTENCE: usize = 1200;
 const OUTPUT_LINES: usize = 30;
-const EXCERPT_LINES: usize = 60;
 /// Names of passing cases that a program's row lists at most.
 const NAMES: usize = 400;
 
@@ -85,6 +86,8 @@ pub struct FindingView {
     pub reasons: Vec<(String, String)>,
     pub evidence: Vec<String>,
     pub excerpt: Vec<String>,
+    pub particulars: String,
+    pub sections: Vec<SectionView>,
     /// For the filter: every port that it fails on.
     pub ports: String,
 }
@@ -161,12 +164,9 @@ pub fn finding(number: usize, f: &Finding) -> FindingView {
             .take(30)
             .map(|e| clean(e.as_bytes(), SENTENCE))
             .collect(),
-        excerpt: f
-            .crash
-            .iter()
-            .flat_map(|c| c.excerpt.iter().take(EXCERPT_LINES))
-            .map(|l| clean(l.as_bytes(), 240))
-            .collect(),
+        particulars: f.crash.as_ref().map(dead::particulars).unwrap_or_default(),
+        sections: f.crash.as_ref().map(dead::sections).unwrap_or_default(),
+        excerpt: f.crash.as_ref().map(dead::excerpt).unwrap_or_default(),
         ports: f
             .failing
             .iter()
@@ -498,17 +498,31 @@ pub fn ports(report: &RunReport) -> Vec<PortRow> {
     let row = |(port, traits): (&crate::model::PortName, &crate::model::Traits)| {
         let cells: Vec<_> = report.cells.iter().filter(|c| c.id.port == *port).collect();
         let guests: Vec<_> = cells.iter().flat_map(|c| &c.guests).collect();
-        let boots: Vec<_> = guests
-            .iter()
-            .map(|g| g.boot)
-            .filter(|b| !b.is_zero())
-            .collect();
-        let boot = match (boots.iter().min(), boots.iter().max()) {
-            (Some(least), Some(most)) if least != most => {
-                format!("{} to {}", duration_words(*least), duration_words(*most))
+        let up = |restored: bool| {
+            let is = move |g: &GuestRecord| (g.came_up != CameUp::Booted) == restored;
+            let times = guests.iter().filter(move |g| is(g)).map(|g| g.boot);
+            let times: Vec<_> = times.filter(|b| !b.is_zero()).collect();
+            match (times.iter().min(), times.iter().max()) {
+                (Some(least), Some(most)) if least != most => Some(format!(
+                    "{} to {}",
+                    duration_words(*least),
+                    duration_words(*most)
+                )),
+                (least, _) => least.map(|time| duration_words(*time)),
             }
-            (Some(boot), _) => duration_words(*boot),
-            _ => "never".to_owned(),
+        };
+        let saved = guests.iter().find_map(|g| match g.came_up {
+            CameUp::Restored { boot } => Some(duration_words(boot)),
+            CameUp::Booted => None,
+        });
+        let boot = match (up(false), up(true)) {
+            (None, None) => "never".to_owned(),
+            (Some(boot), None) => boot,
+            (Some(boot), Some(restored)) => format!("{boot}; restored in {restored}"),
+            (None, Some(restored)) => format!(
+                "restored in {restored}, saved from a boot of {}",
+                saved.unwrap_or_default()
+            ),
         };
         let versions: BTreeMap<&String, &String> = cells.iter().flat_map(|c| &c.versions).collect();
         PortRow {

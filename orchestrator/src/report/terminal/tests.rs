@@ -54,6 +54,7 @@ fn the_sample_run() {
         5 others (24 of 24). New since the baseline.
         - Sure to 99.8 %; very strong evidence that it is new (775 to 1; 99.9 %
           new).
+        signature 5fb9ac3d3861
         │ [   12.104233] BUG: unable to handle page fault for address: c8a41ffc
         │ [   12.104711] #PF: supervisor write access in kernel mode
         │ [   12.105020] CPU: 0 PID: 214 Comm: t_spawn Tainted: G           O      …
@@ -67,6 +68,7 @@ fn the_sample_run() {
         baseline.
         - Sure to 99.9 %; very strong evidence that it is new (775 to 1; 99.9 %
           new).
+        signature d96ec10de22c
         │ [   31.220145] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [t_queue…
 
       3 TRAIT
@@ -199,6 +201,7 @@ fn a_run_with_trouble() {
         3 others (18 of 18). New since the baseline.
         - Sure to 99.4 %; very strong evidence that it is new (775 to 1; 99.9 %
           new).
+        signature 5fb9ac3d3861
         │ [   12.104233] BUG: unable to handle page fault for address: c8a41ffc
         │ [   12.104711] #PF: supervisor write access in kernel mode
         │ [   12.105020] CPU: 0 PID: 214 Comm: t_spawn Tainted: G           O      …
@@ -212,6 +215,7 @@ fn a_run_with_trouble() {
         baseline.
         - Sure to 99.7 %; very strong evidence that it is new (775 to 1; 99.9 %
           new).
+        signature d96ec10de22c
         │ [   31.220145] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [t_queue…
 
       3 STAGE

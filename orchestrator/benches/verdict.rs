@@ -86,6 +86,7 @@ fn judge_a_night(bencher: divan::Bencher<'_, '_>, every: u32) {
             ports: &ports,
             variants: &BTreeMap::new(),
             cells: &cells,
+            known: Default::default(),
         })
     });
 }

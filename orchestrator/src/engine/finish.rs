@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::host::dirs::manifests;
 use crate::host::series;
-use crate::model::{CellId, CellResult, Event, Key, Side, StageResult};
+use crate::image::manifest;
+use crate::model::{CellId, CellResult, Event, Key, PortName, Side, StageResult, Traits};
 use crate::report::{self, RunReport};
 use crate::verdict;
 
@@ -43,10 +45,16 @@ impl Dispatch {
             .map(|port| (port.port.clone(), port.traits.clone()))
             .collect();
         let variants = BTreeMap::new();
+        let (known, costs) = self.could_run();
         let verdict = verdict::judge(&verdict::VerdictInput {
             ports: &ports,
             variants: &variants,
             cells: &cells,
+            known: verdict::Known {
+                ports: Some(&known),
+                variants: Some(&variants),
+                costs: Some(&costs),
+            },
         });
         let host_trouble =
             cells.iter().any(|c| c.stage.is_host_fault()) || self.bus.failure().is_some();
@@ -84,6 +92,22 @@ impl Dispatch {
             report,
             host_trouble,
         })
+    }
+
+    /// Every port that has a manifest, in the run or not, and what its dearest cell took.
+    fn could_run(&self) -> (BTreeMap<PortName, Traits>, BTreeMap<PortName, Duration>) {
+        let files = manifests(&self.setup.images).unwrap_or_default();
+        // A wrong manifest of a port that is not in the run is no matter of this run.
+        let ports = files.iter().filter_map(|file| manifest::read(file).ok());
+        let known = ports.map(|port| (port.port, port.traits)).collect();
+        let mut costs: BTreeMap<PortName, Duration> = BTreeMap::new();
+        for id in self.plan.cells() {
+            if let Some(took) = self.memory.durations.get(&format!("cell {id}")) {
+                let cost = costs.entry(id.port.clone()).or_default();
+                *cost = (*cost).max(took);
+            }
+        }
+        (known, costs)
     }
 
     fn keep_report(&self, report: &RunReport) -> Result<(), RunError> {

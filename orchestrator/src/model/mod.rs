@@ -21,7 +21,10 @@ pub use cell::{CameUp, CellId, CellResult, Damage, GuestEnd, GuestRecord, Side};
 pub use change::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority};
 pub use crash::{Crash, CrashKind, Reproduced, Section};
 pub use event::{Event, JobKind, Stamped};
-pub use finding::{Finding, FindingKind, News, PortTally, TraitSplit, Verdict};
+pub use finding::{
+    Answer, CaseChange, Certainty, ChangeKind, Finding, FindingKind, News, NewsEvidence, NextCell,
+    PortTally, TraitSplit, Verdict,
+};
 pub use ids::{CaseId, Key, PortName, RunId};
 pub use kernel::{KernelFound, KernelOrdered};
 pub use outcome::{Attempt, Outcome, Purpose, StageResult};

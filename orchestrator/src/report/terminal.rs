@@ -315,6 +315,7 @@ fn label(finding: &Finding) -> (Ink, &'static str) {
         FindingKind::Hang => (Ink::Red, "HANG"),
         FindingKind::Stage => (Ink::Red, "STAGE"),
         FindingKind::Regression => (Ink::Red, "FAILS"),
+        FindingKind::Undecided => (Ink::Yellow, "NOT YET KNOWN"),
         FindingKind::TraitBound => (Ink::Red, "TRAIT"),
         FindingKind::ArchOnly => (Ink::Red, "ONE PORT"),
         FindingKind::Flake => (Ink::Yellow, "FLAKY"),

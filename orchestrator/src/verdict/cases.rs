@@ -1,88 +1,71 @@
-//! Findings about single cases: arch-only, trait-bound, regression, flake, fixed.
+//! Findings about single cases: arch-only, trait-bound, regression, flake, undecided, fixed.
 //!
 //! Deaths of the kernel and hangs are told by [`super::deaths`]; here they count as silence, so
-//! that one case can be both killed on one port and plainly wrong on another.
+//! that one case can be both killed on one port and plainly wrong on another. What is said rests
+//! on [`super::decide`]; here it is put into a finding.
 
-use super::chance::{self, Count, Pattern};
-use super::tally::{Row, Table};
+use super::before::{self, Before, before, news_of};
+use super::chance::Count;
+use super::decide::{Decision, decide, depends_on_company};
+use super::tally::{Row, Table, Tally};
 use super::traits::Explainer;
-use super::{company, words};
+use super::weigh::{Class, Counts};
+use super::{company, next, words};
 use crate::model::{Finding, FindingKind, News, Outcome, PortTally, Side, Verdict};
 
 /// A conjunction of more traits than this separates almost any set of ports from the others: it
 /// is mentioned, but no failure is called bound to it.
 const TELLING: usize = 2;
 
-/// What the baseline says about a failure in one column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Before {
-    /// It did not show it.
-    New,
-    /// It shows it as well.
-    Known,
-    /// It has nothing to say.
-    Unknown,
-}
-
 /// Adds the findings of a suite's cases.
-pub fn judge(table: &Table<'_>, explainer: &Explainer, verdict: &mut Verdict) {
+pub fn judge(
+    table: &Table<'_>,
+    explainer: &Explainer,
+    known: &next::Known<'_>,
+    verdict: &mut Verdict,
+) {
     for row in table.rows() {
+        // Nearly every row of nearly every run.
+        if !row.shows_failure() {
+            continue;
+        }
         verdict.findings.extend(fixed(table, &row));
-        let counts: Vec<Count> = row.candidate.iter().map(|t| t.living()).collect();
-        match chance::pattern(counts.iter().copied()) {
-            Pattern::Nowhere => {}
-            Pattern::Scattered => {
-                let finding = flake(table, explainer, &row, &counts);
-                verdict.findings.push(finding);
-            }
-            Pattern::Everywhere => {
-                let finding = steady(table, explainer, &row, &counts);
-                verdict.findings.push(finding);
-            }
-            Pattern::Split { .. } => {
-                let findings = divided(table, explainer, &row, &counts);
-                verdict.findings.extend(findings);
-            }
+        let (now, then, alone) = counts(&row);
+        if now.iter().all(|c| c.bad == 0) {
+            continue;
         }
+        let mut findings = divided(table, explainer, &row, &now, &then);
+        for finding in &mut findings {
+            finding.next = next::cell(explainer, known, &row, finding);
+            finding
+                .evidence
+                .extend(finding.next.iter().map(words::next));
+            finding.evidence.extend(alone.clone());
+        }
+        verdict.findings.extend(findings);
     }
 }
 
-/// What the baseline says of a column where the candidate's count is `now`.
-pub fn before(table: &Table<'_>, row: &Row<'_>, column: usize, now: Count) -> Before {
-    let tally = &row.baseline[column];
-    let then = tally.count();
-    if then.bad > 0 {
-        // A failure that was rare and is the rule now is news.
-        return if chance::is_worse(now, then) {
-            Before::New
-        } else {
-            Before::Known
-        };
+/// What is weighed: by column, both sides. Where a case fails among others and hardly when it is
+/// alone, the attempts alone are another experiment: they are told in a line and not weighed.
+pub fn counts(row: &Row<'_>) -> (Vec<Count>, Vec<Count>, Option<String>) {
+    let fails = |t: &&Tally<'_>| t.count().bad > 0;
+    let (mut among, mut alone) = (Count::default(), Count::default());
+    for tally in row.candidate.iter().filter(fails) {
+        (among, alone) = (among.plus(tally.among()), alone.plus(tally.alone()));
     }
-    if then.total > 0 {
-        return Before::New;
+    let then: Vec<Count> = row.baseline.iter().map(Tally::living).collect();
+    if depends_on_company(among, alone) {
+        let line = format!(
+            "It depends on its company: among the others it failed in {} of {} attempts, alone in \
+             a fresh guest in {} of {}.",
+            among.bad, among.total, alone.bad, alone.total
+        );
+        let now = row.candidate.iter().map(|t| t.living_among()).collect();
+        return (now, then, Some(line));
     }
-    if table.complete(Side::Baseline, column) && tally.of(Outcome::Missed) == 0 {
-        Before::New
-    } else {
-        Before::Unknown
-    }
-}
-
-/// One word for several columns: one that is new makes the whole new.
-pub fn news_of(table: &Table<'_>, befores: impl IntoIterator<Item = Before>) -> News {
-    if !table.has(Side::Baseline) {
-        return News::NoBaseline;
-    }
-    let mut news = News::Known;
-    for before in befores {
-        match before {
-            Before::New => return News::New,
-            Before::Unknown => news = News::NoBaseline,
-            Before::Known => {}
-        }
-    }
-    news
+    let now = row.candidate.iter().map(Tally::living).collect();
+    (now, then, None)
 }
 
 /// The tallies of the columns whose count fulfils a condition.
@@ -103,25 +86,48 @@ fn divided(
     table: &Table<'_>,
     explainer: &Explainer,
     row: &Row<'_>,
-    counts: &[Count],
+    now: &[Count],
+    then: &[Count],
 ) -> Vec<Finding> {
-    let known = |i: usize| counts[i].all_bad() && before(table, row, i, counts[i]) == Before::Known;
-    let known: Vec<bool> = (0..counts.len()).map(known).collect();
-    let failing = |i: usize| counts[i].all_bad();
-    let one_news =
-        (0..counts.len()).filter(|i| failing(*i)).all(|i| known[i]) || !known.contains(&true);
-    let splits = explainer.splits(failing, |i| counts[i].all_good());
-    if one_news || splits.first().is_some_and(|s| s.all_of.len() == 1) {
-        return vec![steady(table, explainer, row, counts)];
+    let whole = |now: &[Count], then: &[Count]| -> Option<Finding> {
+        let labels: Vec<&str> = table.columns.iter().map(|c| c.label.as_str()).collect();
+        let counts = Counts {
+            candidate: now,
+            baseline: then,
+        };
+        let decision = decide(explainer, counts, &labels)?;
+        Some(match decision.kind {
+            FindingKind::Flake => flake(table, row, now, then, decision),
+            _ => steady(table, row, now, then, decision),
+        })
+    };
+    let failing = |i: usize| now[i].all_bad();
+    let known: Vec<bool> = (0..now.len())
+        .map(|i| failing(i) && then[i].all_bad() && before(table, row, i, now[i]) == Before::Known)
+        .collect();
+    let one_news = now.iter().any(|c| c.mixed())
+        || (0..now.len()).filter(|i| failing(*i)).all(|i| known[i])
+        || !known.contains(&true);
+    let splits = explainer.splits(failing, |i| now[i].all_good());
+    if one_news {
+        return whole(now, then).into_iter().collect();
     }
-    let part = |want: bool| -> Vec<Count> {
+    if splits.first().is_some_and(|s| s.all_of.len() == 1) {
+        // What it was bound to before is bound to the same now: the old part says nothing of where
+        // the new one fails.
+        let then: Vec<Count> = (0..then.len())
+            .map(|i| if known[i] { Count::default() } else { then[i] })
+            .collect();
+        return whole(now, &then).into_iter().collect();
+    }
+    let part = |side: &[Count], want: bool| -> Vec<Count> {
         let keep = |i: usize| !failing(i) || known[i] == want;
-        let count = |i: usize| if keep(i) { counts[i] } else { Count::default() };
-        (0..counts.len()).map(count).collect()
+        let count = |i: usize| if keep(i) { side[i] } else { Count::default() };
+        (0..side.len()).map(count).collect()
     };
     let one = |want: bool| {
-        let mut finding = steady(table, explainer, row, &part(want));
-        let others = (0..counts.len()).filter(|i| failing(*i) && known[*i] != want);
+        let mut finding = whole(&part(now, want), &part(then, want))?;
+        let others = (0..now.len()).filter(|i| failing(*i) && known[*i] != want);
         let others: Vec<&str> = others.map(|i| table.columns[i].label.as_str()).collect();
         let others = words::list(&others, usize::MAX);
         finding.evidence.push(if want {
@@ -129,41 +135,54 @@ fn divided(
         } else {
             format!("It fails on {others} too, as it did before.")
         });
-        finding
+        Some(finding)
     };
-    vec![one(false), one(true)]
+    [one(false), one(true)].into_iter().flatten().collect()
 }
 
-/// A failure on which every column is of one mind.
-fn steady(table: &Table<'_>, explainer: &Explainer, row: &Row<'_>, counts: &[Count]) -> Finding {
-    let failing = select(table, row, counts, Count::all_bad);
-    let passing = select(table, row, counts, Count::all_good);
-    let splits = explainer.splits(|i| counts[i].all_bad(), |i| counts[i].all_good());
-    let beyond_luck =
-        chance::pattern(counts.iter().copied()) == Pattern::Split { beyond_luck: true };
-    let kind = if !beyond_luck {
-        FindingKind::Regression
-    } else if on_one_port(table, counts) {
-        FindingKind::ArchOnly
-    } else if splits.first().is_some_and(|s| s.all_of.len() <= TELLING) {
-        FindingKind::TraitBound
-    } else {
-        FindingKind::Regression
+/// The word and the strength of a finding's news.
+fn news(
+    table: &Table<'_>,
+    row: &Row<'_>,
+    now: &[Count],
+    then: &[Count],
+    decision: &Decision,
+) -> (News, Option<crate::model::NewsEvidence>) {
+    let bad = || (0..now.len()).filter(|i| now[*i].bad > 0);
+    let seen = news_of(table, bad().map(|i| before(table, row, i, now[i])));
+    let there = bad().map(|i| then[i]).fold(Count::default(), Count::plus);
+    before::weighed(seen, there, decision.news)
+}
+
+/// A failure that is no flake, or not yet known to be one.
+fn steady(
+    table: &Table<'_>,
+    row: &Row<'_>,
+    now: &[Count],
+    then: &[Count],
+    decision: Decision,
+) -> Finding {
+    let failing = select(table, row, now, |c| c.bad > 0);
+    let passing = select(table, row, now, Count::all_good);
+    let (news, news_evidence) = news(table, row, now, then, &decision);
+    let splits = match decision.class {
+        Class::OnePort | Class::Trait => decision.splits.clone(),
+        _ => Vec::new(),
     };
-    let news = news_of(
-        table,
-        (0..counts.len())
-            .filter(|i| counts[*i].bad > 0)
-            .map(|i| before(table, row, i, counts[i])),
-    );
-    let (verb, why) = (verb(&failing), words::rivals(&splits));
+    let verb = verb(&failing);
     let (on, bad, passes) = (
-        words::ports(&failing),
+        words::places(&failing, &passing),
         words::bad_of(&failing),
         words::passes(&passing),
     );
     let case = row.case;
-    let body = match kind {
+    let told: Vec<_> = splits
+        .iter()
+        .filter(|s| s.all_of.len() <= TELLING)
+        .cloned()
+        .collect();
+    let why = words::rivals(&told);
+    let body = match decision.kind {
         FindingKind::ArchOnly if why.is_empty() => {
             format!("`{case}` {verb} on {on} only ({bad}){passes}.")
         }
@@ -171,55 +190,47 @@ fn steady(table: &Table<'_>, explainer: &Explainer, row: &Row<'_>, counts: &[Cou
             format!("`{case}` {verb} on {on} only ({bad}){passes}; what sets {on} apart: {why}.")
         }
         FindingKind::TraitBound => format!("`{case}` {verb} on {on} ({bad}){passes}: {why}."),
+        FindingKind::Undecided => format!(
+            "`{case}` {verb} on {on} ({bad}){passes}; not yet known whether it is {}.",
+            words::either(&decision.certainty.explanations)
+        ),
         _ if passing.is_empty() && failing.len() == 1 => {
             format!("`{case}` {verb} on {on} ({bad}), the only port that ran it.")
         }
         _ if passing.is_empty() => {
             format!("`{case}` {verb} on every port that ran it: {on} ({bad}).")
         }
-        _ if beyond_luck && why.is_empty() => {
-            format!("`{case}` {verb} on {on} ({bad}){passes}; no trait separates them.")
-        }
-        _ if beyond_luck => format!(
-            "`{case}` {verb} on {on} ({bad}){passes}; no trait separates them, only a \
-             combination would: {why}."
+        _ if passing.len() == 1 && failing.len() > 2 => format!(
+            "`{case}` {verb} everywhere but on {} ({bad}){passes}.",
+            words::ports(&passing)
         ),
-        _ if why.is_empty() => {
-            format!("`{case}` {verb} on {on} ({bad}){passes}; so few attempts may split by luck.")
-        }
-        _ => format!(
-            "`{case}` {verb} on {on} ({bad}){passes}. Perhaps {why}, but so few attempts may split by luck: run more passes."
-        ),
+        _ => format!("`{case}` {verb} on {on} ({bad}){passes}; no trait separates them."),
     };
+    let mut evidence = before::lines(table, row, now);
+    evidence.extend(words::sure(&decision.certainty, news_evidence.as_ref()));
     Finding {
-        kind,
-        news,
-        suite: table.suite.to_owned(),
-        case: Some(case.clone()),
-        sentence: format!("{body} {}", words::news(news)),
-        silent: select(table, row, counts, |c| c.total == 0),
+        silent: select(table, row, now, |c| c.total == 0),
         failing,
         passing,
         splits,
-        crash: None,
-        evidence: then_lines(table, row, counts),
+        evidence,
+        certainty: Some(decision.certainty),
+        news_evidence,
+        ..Finding::new(
+            decision.kind,
+            news,
+            table.suite,
+            Some(case.clone()),
+            format!("{body} {}", words::news(news)),
+        )
     }
-}
-
-/// All failures are on one port, and no column of that port passes.
-fn on_one_port(table: &Table<'_>, counts: &[Count]) -> bool {
-    let mut bad = (0..counts.len()).filter(|i| counts[*i].bad > 0);
-    let Some(first) = bad.next() else {
-        return false;
-    };
-    let port = &table.columns[first].port;
-    bad.all(|i| table.columns[i].port == *port)
-        && (0..counts.len()).all(|i| !counts[i].all_good() || table.columns[i].port != *port)
 }
 
 fn verb(failing: &[PortTally]) -> &'static str {
     let broken = Outcome::Broken.word();
-    if !failing.is_empty() && failing.iter().all(|t| t.outcome == broken) {
+    if failing.iter().any(|t| t.bad < t.total) {
+        "fails now and then"
+    } else if !failing.is_empty() && failing.iter().all(|t| t.outcome == broken) {
         "breaks"
     } else {
         "fails"
@@ -227,163 +238,123 @@ fn verb(failing: &[PortTally]) -> &'static str {
 }
 
 /// A failure that comes and goes under the same conditions.
-fn flake(table: &Table<'_>, explainer: &Explainer, row: &Row<'_>, counts: &[Count]) -> Finding {
-    let failing = select(table, row, counts, |c| c.bad > 0);
-    let passing = select(table, row, counts, Count::all_good);
-    let (there, elsewhere) = (words::sum(&failing), words::sum(&passing));
-    let all = there.plus(elsewhere);
-    let mut splits = explainer.splits(|i| counts[i].bad > 0, |i| counts[i].all_good());
-    let remarkable = chance::more_by_luck(there, elsewhere) < chance::LUCK;
-    splits.retain(|s| remarkable && s.all_of.len() == 1);
-    let then = row
-        .baseline
-        .iter()
-        .map(|t| t.count())
-        .fold(Count::default(), Count::plus);
-    let (news, closing) = flake_news(table, row, all, then);
+fn flake(
+    table: &Table<'_>,
+    row: &Row<'_>,
+    now: &[Count],
+    then: &[Count],
+    decision: Decision,
+) -> Finding {
+    let failing = select(table, row, now, |c| c.bad > 0);
+    let passing = select(table, row, now, Count::all_good);
+    let all = words::sum(&failing).plus(words::sum(&passing));
+    let before_all = then.iter().copied().fold(Count::default(), Count::plus);
+    let (news, news_evidence, closing) = flake_news(table, row, all, before_all, decision.news);
     let where_ = format!(
         "on {} of {}",
         failing.len(),
         words::count(failing.len() + passing.len(), "port")
     );
-    let why = match (passing.is_empty(), splits.is_empty()) {
-        (true, _) => String::new(),
-        (false, true) => "; no trait separates them".to_owned(),
-        (false, false) => format!("; where it fails: {}", words::rivals(&splits)),
+    let why = if passing.is_empty() {
+        ""
+    } else {
+        "; no trait separates them"
     };
     let mut evidence = company::lines(row);
-    if then.bad > 0 {
+    if before_all.bad > 0 {
         evidence.push(format!(
             "In the baseline it failed in {} of {} attempts.",
-            then.bad, then.total
+            before_all.bad, before_all.total
         ));
     }
+    evidence.extend(words::sure(&decision.certainty, news_evidence.as_ref()));
     Finding {
-        kind: FindingKind::Flake,
-        news,
-        suite: table.suite.to_owned(),
-        case: Some(row.case.clone()),
-        sentence: format!(
-            "`{}` fails now and then: in {} of {} attempts, {where_}{why}. {closing}",
-            row.case, all.bad, all.total
-        ),
-        silent: select(table, row, counts, |c| c.total == 0),
+        silent: select(table, row, now, |c| c.total == 0),
         failing,
         passing,
-        splits,
-        crash: None,
         evidence,
-    }
-}
-
-fn flake_news(table: &Table<'_>, row: &Row<'_>, now: Count, then: Count) -> (News, String) {
-    let plain = |news| (news, words::news(news).to_owned());
-    if !table.has(Side::Baseline) {
-        return plain(News::NoBaseline);
-    }
-    if then.total == 0 {
-        let befores = (0..row.baseline.len()).map(|i| before(table, row, i, now));
-        return plain(if befores.into_iter().any(|b| b == Before::New) {
-            News::New
-        } else {
-            News::NoBaseline
-        });
-    }
-    match (then.bad, chance::is_worse(now, then)) {
-        (0, true) => plain(News::New),
-        (0, false) => (
-            News::New,
+        certainty: Some(decision.certainty),
+        news_evidence,
+        ..Finding::new(
+            FindingKind::Flake,
+            news,
+            table.suite,
+            Some(row.case.clone()),
             format!(
-                "The baseline did not show it (0 of {}), which may be luck.",
-                then.total
+                "`{}` fails now and then: in {} of {} attempts, {where_}{why}. {closing}",
+                row.case, all.bad, all.total
             ),
+        )
+    }
+}
+
+fn flake_news(
+    table: &Table<'_>,
+    row: &Row<'_>,
+    now: Count,
+    then: Count,
+    weighed: Option<(f64, f64)>,
+) -> (News, Option<crate::model::NewsEvidence>, String) {
+    let befores = (0..row.baseline.len()).map(|i| before(table, row, i, now));
+    let seen = match () {
+        () if !table.has(Side::Baseline) => News::NoBaseline,
+        () if then.total > 0 => News::New,
+        () if befores.into_iter().any(|b| b == Before::New) => News::New,
+        () => News::NoBaseline,
+    };
+    let (news, evidence) = before::weighed(seen, then, weighed);
+    let closing = match (news, then.bad) {
+        (News::Unclear, 0) => format!(
+            "The baseline did not show it (0 of {}), which may be luck.",
+            then.total
         ),
-        (_, true) => (News::New, "More often than in the baseline.".to_owned()),
-        (_, false) => plain(News::Known),
-    }
+        (News::New, 1..) => "More often than in the baseline.".to_owned(),
+        _ => words::news(news).to_owned(),
+    };
+    (news, evidence, closing)
 }
 
-/// Lines on what the baseline showed, where the sentence's one word says too little.
-fn then_lines(table: &Table<'_>, row: &Row<'_>, counts: &[Count]) -> Vec<String> {
-    if !table.has(Side::Baseline) {
-        return Vec::new();
-    }
-    let bad: Vec<usize> = (0..counts.len()).filter(|i| counts[*i].bad > 0).collect();
-    let mut lines = Vec::new();
-    if row.baseline.iter().all(|t| t.is_absent())
-        && bad.iter().all(|i| table.complete(Side::Baseline, *i))
-    {
-        lines.push("The case is not in the baseline.".to_owned());
-        return lines;
-    }
-    for i in &bad {
-        let then = row.baseline[*i].count();
-        if then.mixed() {
-            lines.push(format!(
-                "In the baseline it failed on {} in {} of {} attempts.",
-                table.columns[*i].label, then.bad, then.total
-            ));
-        }
-    }
-    let known = bad.iter().filter(|i| row.baseline[**i].count().all_bad());
-    let known: Vec<&str> = known.map(|i| table.columns[*i].label.as_str()).collect();
-    if !known.is_empty() && known.len() < bad.len() {
-        lines.push(format!(
-            "The baseline fails on {} too.",
-            words::list(&known, usize::MAX)
-        ));
-    }
-    let unknown = bad
-        .iter()
-        .filter(|i| before(table, row, **i, counts[**i]) == Before::Unknown);
-    let unknown: Vec<&str> = unknown.map(|i| table.columns[*i].label.as_str()).collect();
-    if !unknown.is_empty() {
-        lines.push(format!(
-            "The baseline says nothing on {}.",
-            words::list(&unknown, usize::MAX)
-        ));
-    }
-    lines
-}
-
-/// A case that was always bad somewhere on the baseline and is always good there now.
+/// A case that was always bad somewhere on the baseline and is always good there now, if that is
+/// not what a flake does.
 fn fixed(table: &Table<'_>, row: &Row<'_>) -> Option<Finding> {
-    let mended: Vec<usize> = (0..table.columns.len())
-        .filter(|i| row.baseline[*i].count().all_bad() && row.candidate[*i].count().all_good())
+    let columns = 0..table.columns.len();
+    let now: Vec<Count> = row.candidate.iter().map(|t| t.count()).collect();
+    let then: Vec<Count> = row.baseline.iter().map(|t| t.count()).collect();
+    let mended: Vec<usize> = columns
+        .filter(|i| then[*i].all_bad() && now[*i].all_good())
         .collect();
-    if mended.is_empty() {
+    // Elsewhere it comes and goes.
+    if mended.is_empty() || now.iter().chain(&then).any(|c| c.mixed()) {
         return None;
     }
-    let tallies = |side: &[super::tally::Tally<'_>]| -> Vec<PortTally> {
+    let tallies = |side: &[Tally<'_>]| -> Vec<PortTally> {
         mended
             .iter()
             .map(|i| side[*i].port_tally(&table.columns[*i], side[*i].count()))
             .collect()
     };
-    let (then, passing) = (tallies(&row.baseline), tallies(&row.candidate));
-    let now = words::sum(&passing);
-    let reasons = then.iter().filter_map(|t| {
+    let (before, passing) = (tallies(&row.baseline), tallies(&row.candidate));
+    let passes = words::sum(&passing);
+    let reasons = before.iter().filter_map(|t| {
         let reason = t.reason.as_deref()?;
         Some(format!("{} then: {}", t.port, words::quote(reason)))
     });
     Some(Finding {
-        kind: FindingKind::Fixed,
-        news: News::New,
-        suite: table.suite.to_owned(),
-        case: Some(row.case.clone()),
-        sentence: format!(
-            "`{}` failed in the baseline on {} ({}) and passes there now ({} of {}).",
-            row.case,
-            words::ports(&then),
-            words::bad_of(&then),
-            now.total - now.bad,
-            now.total
-        ),
-        failing: Vec::new(),
         passing,
-        silent: Vec::new(),
-        splits: Vec::new(),
-        crash: None,
         evidence: reasons.collect(),
+        ..Finding::new(
+            FindingKind::Fixed,
+            News::New,
+            table.suite,
+            Some(row.case.clone()),
+            format!(
+                "`{}` failed in the baseline on {} ({}) and passes there now ({} of {}).",
+                row.case,
+                words::ports(&before),
+                words::bad_of(&before),
+                passes.total - passes.bad,
+                passes.total
+            ),
+        )
     })
 }

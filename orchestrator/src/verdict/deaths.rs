@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::cases::{self, Before};
+use super::before::{self, Before};
 use super::chance::Count;
+use super::decide::decide;
 use super::tally::Table;
 use super::traits::Explainer;
+use super::weigh::Counts;
 use super::words;
 use crate::model::{
     CaseId, Crash, CrashKind, Finding, FindingKind, Outcome, PortTally, Side, Verdict,
@@ -146,13 +148,46 @@ fn finding(
         match &row {
             // Another end than this one is no acquittal, and no sign that this is old.
             Some(row) if row.baseline[*i].count().bad > 0 => Before::New,
-            Some(row) => cases::before(table, row, *i, count(*i)),
+            Some(row) => before::before(table, row, *i, count(*i)),
             None if table.complete(Side::Baseline, *i) => Before::New,
             None => Before::Unknown,
         }
     };
-    let news = cases::news_of(table, failing.iter().map(before));
-    let (on, bad) = (words::ports(&dead), words::bad_of(&dead));
+    let seen = before::news_of(table, failing.iter().map(before));
+    // Weighed is this end of this case against its passing; another bad end says nothing of it.
+    let weigh = |side: Side, times: Option<&Vec<u32>>| -> Vec<Count> {
+        let of = |i: usize| {
+            let bad = times.map_or(0, |t| t[i]);
+            let all = row.as_ref().map(|r| match side {
+                Side::Candidate => r.candidate[i].count(),
+                Side::Baseline => r.baseline[i].count(),
+            });
+            let all = all.unwrap_or_default();
+            let good = all.total.saturating_sub(all.bad);
+            Count {
+                bad,
+                total: bad.saturating_add(good),
+            }
+        };
+        columns.clone().map(of).collect()
+    };
+    let now = weigh(Side::Candidate, Some(&death.times));
+    let then = weigh(Side::Baseline, earlier.map(|e| &e.times));
+    let labels: Vec<&str> = table.columns.iter().map(|c| c.label.as_str()).collect();
+    let counts = Counts {
+        candidate: &now,
+        baseline: &then,
+    };
+    let decision = row
+        .as_ref()
+        .and_then(|_| decide(explainer, counts, &labels));
+    let there = failing
+        .iter()
+        .map(|i| then[*i])
+        .fold(Count::default(), Count::plus);
+    let weighed = decision.as_ref().and_then(|d| d.news);
+    let (news, news_evidence) = before::weighed(seen, there, weighed);
+    let (on, bad) = (words::places(&dead, &passing), words::bad_of(&dead));
     let title = words::quote(title);
     let what = match (kind, case) {
         (FindingKind::Panic, Some(case)) => {
@@ -175,17 +210,55 @@ fn finding(
         }
         _ => String::new(),
     };
+    let certainty = decision.map(|d| d.certainty);
+    let sure = certainty
+        .as_ref()
+        .and_then(|c| words::sure(c, news_evidence.as_ref()));
+    let sentence = format!("{what}{passes}{why} {}", words::news(news));
     Finding {
-        kind,
-        news,
-        suite: table.suite.to_owned(),
-        case: case.cloned(),
-        sentence: format!("{what}{passes}{why} {}", words::news(news)),
         failing: dead,
         passing,
         silent,
         splits,
         crash: death.crash.cloned(),
-        evidence: Vec::new(),
+        evidence: sure.into_iter().collect(),
+        certainty,
+        news_evidence,
+        ..Finding::new(kind, news, table.suite, case.cloned(), sentence)
+    }
+}
+
+/// The same crash under several causes: each finding names the others.
+pub fn group(findings: &mut [Finding]) {
+    let mut by_signature: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (i, finding) in findings.iter().enumerate() {
+        let crash = finding.crash.as_ref().filter(|c| !c.signature.is_empty());
+        if let Some(crash) = crash {
+            let group = by_signature.entry(crash.signature.clone()).or_default();
+            group.push(i);
+        }
+    }
+    for (signature, group) in by_signature {
+        if group.len() < 2 {
+            continue;
+        }
+        let names: Vec<String> = group
+            .iter()
+            .map(|i| {
+                let cause = match &findings[*i].case {
+                    Some(case) => format!("`{case}`"),
+                    None => format!("no case of {}", findings[*i].suite),
+                };
+                format!("{cause} on {}", words::ports(&findings[*i].failing))
+            })
+            .collect();
+        for (at, i) in group.iter().enumerate() {
+            let mut others: Vec<&String> = names.iter().collect();
+            others.remove(at);
+            findings[*i].evidence.push(format!(
+                "The same crash ({signature}) under another cause: {}.",
+                words::list(&others, 6)
+            ));
+        }
     }
 }

@@ -3,24 +3,35 @@
 //! ```text
 //! cells -> tally (suite × case × column, both sides)
 //!            -> deaths   panics and hangs, blamed on a case
-//!            -> cases    arch-only, trait-bound, regression, flake, fixed
+//!            -> cases    arch-only, trait-bound, regression, flake, undecided, fixed
 //!            -> stages   what did not build or boot, what never ran, host faults
-//!       chance: what luck can do   traits: what separates   words: the sentences
+//!       priors: what is believed before   weigh: what the attempts make of it
+//!       decide: what is said of that      traits: what separates   next: what to run
+//!       before: the baseline              words: the sentences
+//!       changes: every case against it
+//!       repeats: what to run again        sim: a world to measure all this in
 //! ```
 //!
-//! Comparison is total: absent, skipped and missed are values, and no input makes it panic. What
-//! repetition can and cannot tell stands in [`chance`] alone, so that a better statistical model
-//! replaces one file. It does not bisect, does not look for the polluting test and does not weigh
-//! benchmarks; it says only what the attempts at hand support.
+//! Comparison is total: absent, skipped, missed and doubtful are values, and no input makes it
+//! panic. Whether a failure is bound to ports is decided by comparing posterior probabilities
+//! ([`weigh`]), never by a count; `docs/verdict.md` has the model at length.
 
+mod before;
 mod bits;
 mod cases;
 pub mod chance;
+mod changes;
 mod company;
 mod deaths;
+mod decide;
+mod next;
+pub mod priors;
+pub mod repeats;
+pub mod sim;
 mod stages;
 mod tally;
 mod traits;
+pub mod weigh;
 mod words;
 
 #[cfg(test)]
@@ -32,6 +43,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{CellResult, Finding, FindingKind, News, PortName, Traits, Verdict};
 
+pub use next::Known;
+
 /// What a verdict rests on.
 #[derive(Debug, Clone, Copy)]
 pub struct VerdictInput<'a> {
@@ -41,6 +54,8 @@ pub struct VerdictInput<'a> {
     pub variants: &'a BTreeMap<String, Traits>,
     /// Both sides of every suite, in any order.
     pub cells: &'a [CellResult],
+    /// What could be run besides, and what that would cost.
+    pub known: Known<'a>,
 }
 
 /// Judges a run. The gravest findings come first, new ones before known ones; the same input in
@@ -50,11 +65,13 @@ pub fn judge(input: &VerdictInput<'_>) -> Verdict {
     for table in tally::tables(input) {
         let explainer = traits::Explainer::new(&table, input);
         deaths::judge(&table, &explainer, &mut verdict);
-        cases::judge(&table, &explainer, &mut verdict);
+        cases::judge(&table, &explainer, &input.known, &mut verdict);
+        changes::judge(&table, &mut verdict);
         stages::judge(&table, &explainer, &mut verdict);
         stages::missed(&table, &mut verdict);
         stages::notes(&table, &mut verdict);
     }
+    deaths::group(&mut verdict.findings);
     stages::merge(&mut verdict.findings);
     verdict.findings.sort_by(|a, b| rank(a).cmp(&rank(b)));
     verdict
@@ -69,9 +86,10 @@ fn rank(finding: &Finding) -> impl Ord + use<'_> {
         FindingKind::Regression => 3,
         FindingKind::TraitBound => 4,
         FindingKind::ArchOnly => 5,
-        FindingKind::Flake => 6,
-        FindingKind::Missed => 7,
-        FindingKind::Fixed => 8,
+        FindingKind::Undecided => 6,
+        FindingKind::Flake => 7,
+        FindingKind::Missed => 8,
+        FindingKind::Fixed => 9,
     };
     (
         finding.kind == FindingKind::Fixed,

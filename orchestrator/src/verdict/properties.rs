@@ -132,6 +132,7 @@ fn verdict(names: &[&str], traits: &[Traits], cells: &[CellResult]) -> Verdict {
         ports: &ports.collect(),
         variants: &BTreeMap::new(),
         cells,
+        known: Default::default(),
     })
 }
 

@@ -89,28 +89,23 @@ pub fn judge(table: &Table<'_>, explainer: &Explainer, verdict: &mut Verdict) {
             .first()
             .and_then(|(_, c)| c.detail.as_deref())
             .unwrap_or("");
+        let sentence = format!(
+            "{} {} on {}{elsewhere}{why}{quoted}. {}",
+            table.suite,
+            verb(stage),
+            words::ports(&bad),
+            words::news(news)
+        );
         verdict.findings.push(Finding {
-            kind: FindingKind::Stage,
-            news,
-            suite: table.suite.to_owned(),
-            case: None,
-            sentence: format!(
-                "{} {} on {}{elsewhere}{why}{quoted}. {}",
-                table.suite,
-                verb(stage),
-                words::ports(&bad),
-                words::news(news)
-            ),
             failing: bad,
             passing: good,
-            silent: Vec::new(),
             splits,
-            crash: None,
             evidence: detail
                 .lines()
                 .take(20)
                 .map(|l| words::shorten(l, 300))
                 .collect(),
+            ..Finding::new(FindingKind::Stage, news, table.suite, None, sentence)
         });
     }
 }
@@ -276,25 +271,18 @@ pub fn missed(table: &Table<'_>, verdict: &mut Verdict) {
         });
         let silent: Vec<PortTally> = silent.collect();
         let names: Vec<&String> = group.names.iter().collect();
+        let sentence = format!(
+            "{} of {} never ran on {}: {}. {}",
+            words::count(names.len(), "case"),
+            table.suite,
+            words::ports(&silent),
+            reason.trim_end_matches('.'),
+            words::news(news)
+        );
         verdict.findings.push(Finding {
-            kind: FindingKind::Missed,
-            news,
-            suite: table.suite.to_owned(),
-            case: None,
-            sentence: format!(
-                "{} of {} never ran on {}: {}. {}",
-                words::count(names.len(), "case"),
-                table.suite,
-                words::ports(&silent),
-                reason.trim_end_matches('.'),
-                words::news(news)
-            ),
-            failing: Vec::new(),
-            passing: Vec::new(),
             silent,
-            splits: Vec::new(),
-            crash: None,
             evidence: vec![format!("Cases: {}.", words::list(&names, 20))],
+            ..Finding::new(FindingKind::Missed, news, table.suite, None, sentence)
         });
     }
 }

@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::VerdictInput;
 use super::chance::Count;
+use super::words;
 use crate::model::outcome::Sense;
-use crate::model::{Attempt, CaseId, CellResult, Outcome, PortName, PortTally, Side, StageResult};
+use crate::model::{
+    Attempt, CaseId, CellResult, Outcome, PortName, PortTally, Purpose, Side, StageResult,
+};
 
 /// The longest reason that a finding carries, in characters.
 const REASON_CHARS: usize = 400;
@@ -29,6 +32,8 @@ pub struct Column {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally<'a> {
     counts: [u32; Outcome::ALL.len()],
+    /// Those of `counts` that were made outside the passes, alone in a fresh guest.
+    alone: Count,
     first_bad: Option<&'a Attempt>,
     first_missed: Option<&'a Attempt>,
 }
@@ -37,6 +42,14 @@ impl<'a> Tally<'a> {
     fn add(&mut self, attempt: &'a Attempt) {
         let slot = &mut self.counts[attempt.outcome as usize];
         *slot = slot.saturating_add(1);
+        let bad = attempt.outcome.sense() == Sense::Bad;
+        if attempt.purpose != Purpose::Pass && (bad || attempt.outcome.sense() == Sense::Good) {
+            let one = Count {
+                bad: u32::from(bad),
+                total: 1,
+            };
+            self.alone = self.alone.plus(one);
+        }
         if attempt.outcome.sense() == Sense::Bad && self.first_bad.is_none() {
             self.first_bad = Some(attempt);
         }
@@ -54,6 +67,24 @@ impl<'a> Tally<'a> {
         let of_sense = |o: &Outcome| o.sense() == sense;
         let counts = Outcome::ALL.into_iter().filter(of_sense);
         counts.fold(0, |n, o| n.saturating_add(self.of(o)))
+    }
+
+    /// Attempts that failed as announced.
+    pub fn expected(&self) -> u32 {
+        [
+            Outcome::ExpectedFailure,
+            Outcome::ExpectedDeath,
+            Outcome::ExpectedExit,
+            Outcome::ExpectedSignal,
+            Outcome::ExpectedTimeout,
+        ]
+        .into_iter()
+        .fold(0, |n, o| n.saturating_add(self.of(o)))
+    }
+
+    /// The reason of the first bad attempt.
+    pub fn first_reason(&self) -> Option<&'a str> {
+        self.first_bad.and_then(|a| a.reason.as_deref())
     }
 
     /// Attempts that the kernel or the guest did not survive.
@@ -84,9 +115,38 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// Of [`Self::count`]: what was made alone in a fresh guest, after a failure or a death.
+    pub fn alone(&self) -> Count {
+        self.alone
+    }
+
+    /// Of [`Self::count`]: what belongs to passes over the suite.
+    pub fn among(&self) -> Count {
+        let Count { bad, total } = self.count();
+        Count {
+            bad: bad.saturating_sub(self.alone.bad),
+            total: total.saturating_sub(self.alone.total),
+        }
+    }
+
+    /// [`Self::living`] without what was made alone.
+    pub fn living_among(&self) -> Count {
+        let (living, among) = (self.living(), self.among());
+        Count {
+            bad: living.bad.min(among.bad),
+            total: living.total.min(among.total),
+        }
+    }
+
     /// True where there was no attempt of any kind, not even a missed one.
     pub fn is_absent(&self) -> bool {
         self.counts.iter().all(|n| *n == 0)
+    }
+
+    /// True where no other outcome was seen.
+    pub fn is_all(&self, outcome: Outcome) -> bool {
+        let others = Outcome::ALL.into_iter().filter(|o| *o != outcome);
+        others.into_iter().all(|o| self.of(o) == 0)
     }
 
     /// Why the first missed attempt never ran.
@@ -119,7 +179,7 @@ impl<'a> Tally<'a> {
             reason: self
                 .first_bad
                 .filter(|_| count.bad > 0)
-                .and_then(|a| a.reason.as_deref())
+                .and_then(words::telling)
                 .map(|r| r.chars().take(REASON_CHARS).collect()),
         }
     }
@@ -136,6 +196,23 @@ pub struct Row<'a> {
     pub candidate: Vec<Tally<'a>>,
     /// The attempts that these were counted from.
     pub entries: &'a [Entry<'a>],
+}
+
+impl Row<'_> {
+    /// True where any attempt on either side was bad.
+    pub fn shows_failure(&self) -> bool {
+        let bad = |e: &Entry<'_>| e.attempt.outcome.sense() == Sense::Bad;
+        self.entries.iter().any(bad)
+    }
+}
+
+impl Row<'_> {
+    /// True where every column has the same passes and nothing else on both sides: nearly every
+    /// row of nearly every run.
+    pub fn is_plain(&self) -> bool {
+        let plain = |t: &Tally<'_>| t.of(Outcome::Passed) > 0 && t.is_all(Outcome::Passed);
+        self.candidate.iter().chain(&self.baseline).all(plain)
+    }
 }
 
 /// One attempt, with where it was made.
@@ -271,6 +348,22 @@ impl<'a> Table<'a> {
             side[entry.column as usize].add(entry.attempt);
         }
         row
+    }
+
+    /// By column: whether an attempt there says anything, or a stage broke there.
+    pub fn heard(&self) -> Vec<bool> {
+        let mut heard = vec![false; self.columns.len()];
+        for (column, cell) in &self.cells {
+            heard[*column] |= cell.stage != StageResult::Complete;
+        }
+        for entry in &self.entries {
+            let slot = &mut heard[entry.column as usize];
+            *slot = *slot || entry.attempt.outcome.sense() != Sense::Silent;
+        }
+        if !heard.contains(&true) {
+            heard.fill(true);
+        }
+        heard
     }
 
     /// True where the suite ran on this side at all.

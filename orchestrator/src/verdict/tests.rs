@@ -19,13 +19,21 @@ fn told(verdict: &Verdict) -> String {
 fn every_planted_fault_is_found_and_nothing_else() {
     insta::assert_snapshot!(told(&sample::run().verdict), @r###"
     Panic New The kernel dies in `proc/t_spawn:deep_chain` on i386 (3 of 3): BUG: unable to handle page fault in portable_spawn; it passes on amd64, arm64, armhf and 5 others (24 of 24). New since the baseline.
+        Sure to 99.8 %; very strong evidence that it is new (775 to 1; 99.9 % new).
     Hang New `sched/t_queue:wakeup` hangs on ppc64el (3 of 3): no answer from the guest; it passes on amd64, arm64, armhf and 5 others (24 of 24). New since the baseline.
+        Sure to 99.9 %; very strong evidence that it is new (775 to 1; 99.9 % new).
     TraitBound New `codec/t_pack:be32` fails on s390x and sparc64 (6 of 6), passes on amd64, arm64, armhf and 4 others (21 of 21): big-endian. New since the baseline.
+        Sure to 99.2 %; very strong evidence that it is new (63295 to 1; over 99.9 % new).
     TraitBound New `codec/t_pack:double_field` breaks on armhf and sparc64 (6 of 6), passes on amd64, arm64, i386 and 4 others (21 of 21): unaligned double traps. New since the baseline.
+        Sure to 99.2 %; very strong evidence that it is new (63324 to 1; over 99.9 % new).
     TraitBound New `num/t_parse:range_32` fails on armhf and i386 (6 of 6), passes on amd64, arm64, mips64el and 4 others (21 of 21): ILP32. New since the baseline.
+        Sure to 99.2 %; very strong evidence that it is new (63312 to 1; over 99.9 % new).
     TraitBound New `text/t_ctype:is_alpha_high` fails on arm64, armhf, ppc64el and 2 others (15 of 15), passes on amd64, i386, mips64el and sparc64 (12 of 12): unsigned char. New since the baseline.
+        Sure to over 99.9 %; very strong evidence that it is new (over a million to 1; over 99.9 % new).
     ArchOnly NoBaseline `atf-c++/t_02:case_1` fails on riscv64 only (3 of 3), passes on amd64, arm64, armhf and 5 others (24 of 24); what sets riscv64 apart: riscv family. There is no baseline for it.
-    Flake New `mem/t_arena:zero` fails now and then: in 5 of 27 attempts, on 5 of 9 ports; no trait separates them. The baseline did not show it (0 of 27), which may be luck.
+        Sure to 99.6 %.
+    Flake Unclear `mem/t_arena:zero` fails now and then: in 5 of 27 attempts, on 5 of 9 ports; no trait separates them. The baseline did not show it (0 of 27), which may be luck.
+        Sure to 99.6 %; strong evidence that it is new (57 to 1; 51 % new).
     Fixed New `codec/t_base64:padding` failed in the baseline on armhf (3 of 3) and passes there now (3 of 3).
         armhf then: t_base64.c:31: got 'QQ', expected 'QQ=='
     note: 1 case of portable skipped now, not so in the baseline: proc/t_spawn:wait_all.
@@ -82,8 +90,10 @@ fn what_the_baseline_knows_is_told_apart_from_what_is_new() {
     });
     insta::assert_snapshot!(told(&verdict), @r###"
     TraitBound New `sched/t_queue:fifo` fails on s390x and sparc64 (6 of 6), passes on amd64, arm64, armhf and 3 others (18 of 18): big-endian. New since the baseline.
+        Sure to 99.1 %; very strong evidence that it is new (63148 to 1; over 99.9 % new).
         It fails on mips64el too, as it did before.
     ArchOnly Known `sched/t_queue:fifo` fails on mips64el only (3 of 3), passes on amd64, arm64, armhf and 3 others (18 of 18); what sets mips64el apart: 16 KiB pages, or else mips family. The baseline shows it too.
+        Sure to over 99.9 %; very strong evidence that it is old (over a million to 1; under 0.1 % new).
         It fails on s390x and sparc64 too, which is new and told apart.
     "###);
 }
@@ -97,6 +107,7 @@ fn one_trait_stays_one_finding_though_the_baseline_knows_half_of_it() {
     insta::assert_snapshot!(told(&verdict), @r###"
     TraitBound New `sched/t_queue:fifo` fails on s390x and sparc64 (6 of 6), passes on amd64, arm64, armhf and 4 others (21 of 21): big-endian. New since the baseline.
         The baseline fails on s390x too.
+        Sure to 99.2 %; very strong evidence that it is new (3779 to 1; over 99.9 % new).
     "###);
 }
 
@@ -110,8 +121,10 @@ fn a_flake_that_was_there_before_is_known_and_a_flood_is_not() {
     insta::assert_snapshot!(format!("{}{}", told(&same), told(&more)), @r###"
     Flake Known `sched/t_queue:fifo` fails now and then: in 2 of 27 attempts, on 2 of 9 ports; no trait separates them. The baseline shows it too.
         In the baseline it failed in 2 of 27 attempts.
+        Sure to 99.9 %; strong evidence that it is old (107 to 1; under 0.1 % new).
     Flake New `sched/t_queue:fifo` fails now and then: in 18 of 27 attempts, on 9 of 9 ports. More often than in the baseline.
         In the baseline it failed in 1 of 27 attempts.
+        Sure to 96.4 %; very strong evidence that it is new (15069 to 1; 99.6 % new).
     "###);
 }
 
@@ -126,7 +139,8 @@ fn a_flake_on_one_trait_only_says_so() {
         }
     });
     insta::assert_snapshot!(told(&verdict), @r###"
-    Flake New `sched/t_queue:fifo` fails now and then: in 10 of 27 attempts, on 5 of 9 ports; where it fails: unsigned char. New since the baseline.
+    TraitBound New `sched/t_queue:fifo` fails now and then on arm64, armhf, ppc64el and 2 others (10 of 15), passes on amd64, i386, mips64el and sparc64 (12 of 12): unsigned char. New since the baseline.
+        Sure to 97.8 %; very strong evidence that it is new (26714 to 1; over 99.9 % new).
     "###);
 }
 
@@ -143,6 +157,8 @@ fn a_case_that_fails_everywhere_or_too_seldom_is_bound_to_nothing() {
     let seldom = sample::report(cells).verdict;
     insta::assert_snapshot!(format!("{}{}", told(&everywhere), told(&seldom)), @r###"
     Regression New `sched/t_queue:fifo` fails on every port that ran it: amd64, arm64, armhf and 6 others (27 of 27). New since the baseline.
-    Regression New `codec/t_pack:be32` fails on s390x and sparc64 (2 of 2), passes on amd64, arm64, armhf and 4 others (7 of 7). Perhaps big-endian, but so few attempts may split by luck: run more passes. New since the baseline.
+        Sure to 99.8 %; very strong evidence that it is new (over a million to 1; over 99.9 % new).
+    Undecided New `codec/t_pack:be32` fails on s390x and sparc64 (2 of 2), passes on amd64, arm64, armhf and 4 others (7 of 7); not yet known whether it is s390x and sparc64 only (51 %) or a flake (47 %). New since the baseline.
+        Sure to 51 %; very strong evidence that it is new (157 to 1; 99.5 % new).
     "###);
 }

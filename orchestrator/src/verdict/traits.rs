@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::VerdictInput;
 use super::bits::Bits;
-use super::tally::Table;
-use crate::model::TraitSplit;
+use super::priors;
+use super::tally::{Column, Table};
+use super::weigh::{Region, Scales};
+use crate::model::{PortName, TraitSplit, Traits};
 
 /// Explanations that a finding lists at most.
 const RIVALS: usize = 16;
@@ -34,9 +36,16 @@ struct Literal {
     names_ports: bool,
 }
 
+/// Regions that are weighed at most: what has the least prior is left out.
+const REGIONS: usize = 4096;
+
 /// Finds what separates sets of columns of one suite.
 #[derive(Debug)]
 pub struct Explainer {
+    /// What a failure can be bound to here.
+    pub scales: Scales,
+    /// By column: port and variant.
+    pub places: Vec<(PortName, String)>,
     columns: usize,
     literals: Vec<Literal>,
     known: RefCell<HashMap<(Bits, Bits), Vec<TraitSplit>>>,
@@ -45,12 +54,22 @@ pub struct Explainer {
 impl Explainer {
     /// Gathers the traits of a suite's columns: the port's, then the variant's.
     pub fn new(table: &Table<'_>, input: &VerdictInput<'_>) -> Self {
-        let columns = table.columns.len();
-        let variants: BTreeSet<&str> = table.columns.iter().map(|c| c.variant.as_str()).collect();
+        Self::of(&table.columns, &table.heard(), input.ports, input.variants)
+    }
+
+    /// For columns, of which some say anything at all.
+    pub fn of(
+        places: &[Column],
+        heard: &[bool],
+        ports_traits: &BTreeMap<PortName, Traits>,
+        variants_traits: &BTreeMap<String, Traits>,
+    ) -> Self {
+        let columns = places.len();
+        let variants: BTreeSet<&str> = places.iter().map(|c| c.variant.as_str()).collect();
         let mut keys: BTreeMap<String, BTreeMap<String, BTreeSet<usize>>> = BTreeMap::new();
-        for (i, column) in table.columns.iter().enumerate() {
-            let port = input.ports.get(&column.port).into_iter().flatten();
-            let variant = input.variants.get(&column.variant).into_iter().flatten();
+        for (i, column) in places.iter().enumerate() {
+            let port = ports_traits.get(&column.port).into_iter().flatten();
+            let variant = variants_traits.get(&column.variant).into_iter().flatten();
             let named = ("variant".to_owned(), column.variant.clone());
             let named = (variants.len() > 1).then_some(&named);
             let own = named.map(|(k, v)| (k, v)).into_iter();
@@ -59,17 +78,25 @@ impl Explainer {
                 values.entry(value.clone()).or_default().insert(i);
             }
         }
-        let ports: BTreeSet<_> = table.columns.iter().map(|c| &c.port).collect();
+        // A column that only skips is as if it were not there: it must not change what is likely.
+        let ports: BTreeSet<_> = places.iter().map(|c| &c.port).collect();
+        let heard_ports: BTreeSet<_> = (0..columns)
+            .filter(|i| heard[*i])
+            .map(|i| &places[i].port)
+            .collect();
         let mut literals = Vec::new();
         for (key, values) in keys {
-            let count = values.len();
+            let count = values
+                .values()
+                .filter(|at| at.iter().any(|i| heard[*i]))
+                .count();
             for (value, at) in values {
                 literals.push(Literal {
                     key: key.clone(),
                     value,
                     holds: Bits::of(columns, |i| at.contains(&i)),
                     values: count,
-                    names_ports: ports.len() > 2 && count >= ports.len(),
+                    names_ports: heard_ports.len() > 2 && count >= heard_ports.len(),
                 });
             }
         }
@@ -79,7 +106,15 @@ impl Explainer {
         };
         // Stable: what is equal stays sorted by key.
         literals.sort_by_key(order);
+        let numbers: BTreeMap<&PortName, u16> = ports.iter().copied().zip(0..).collect();
+        let port_of: Vec<u16> = places.iter().map(|c| numbers[&c.port]).collect();
+        let regions = regions(&port_of, heard, &literals);
         Self {
+            scales: Scales::new(port_of, heard, regions),
+            places: places
+                .iter()
+                .map(|c| (c.port.clone(), c.variant.clone()))
+                .collect(),
             columns,
             literals,
             known: RefCell::default(),
@@ -141,6 +176,70 @@ impl Explainer {
         };
         found.into_iter().map(split).collect()
     }
+}
+
+/// Everything that a failure can be bound to: ports, cells, all but a port, and the columns of
+/// every single trait and every two traits. What has the same columns is one region.
+fn regions(port_of: &[u16], heard: &[bool], literals: &[Literal]) -> Vec<Region> {
+    let heard: Vec<usize> = (0..port_of.len()).filter(|i| heard[*i]).collect();
+    let columns = heard.len();
+    let ports: BTreeSet<u16> = heard.iter().map(|i| port_of[*i]).collect();
+    let mut found: BTreeMap<Vec<u16>, (f64, bool)> = BTreeMap::new();
+    let mut add = |members: Vec<u16>, prior: f64, by_trait: bool| {
+        if !members.is_empty() && members.len() < columns {
+            let region = found.entry(members).or_default();
+            region.0 += prior;
+            region.1 |= by_trait;
+        }
+    };
+    let of = |member: &dyn Fn(usize) -> bool| -> Vec<u16> {
+        let members = heard.iter().filter(|i| member(**i));
+        members.map(|i| *i as u16).collect()
+    };
+    let share = 1.0 / ports.len().max(1) as f64;
+    for port in ports {
+        add(of(&|i| port_of[i] == port), priors::PORT * share, false);
+        add(of(&|i| port_of[i] != port), priors::ALL_BUT * share, false);
+    }
+    for column in &heard {
+        add(of(&|i| i == *column), priors::CELL / columns as f64, false);
+    }
+    let singles: Vec<&Literal> = literals
+        .iter()
+        .filter(|l| !l.names_ports && l.values > 1 && heard.iter().any(|i| l.holds.has(*i)))
+        .collect();
+    let share = priors::TRAIT * priors::SINGLE / singles.len().max(1) as f64;
+    for literal in &singles {
+        add(of(&|i| literal.holds.has(i)), share, true);
+    }
+    let mut pairs = Vec::new();
+    for (i, a) in singles.iter().enumerate() {
+        for b in singles.iter().skip(i + 1).filter(|b| b.key != a.key) {
+            let both = a.holds.and(&b.holds);
+            let places = |holds: &Bits| heard.iter().filter(|i| holds.has(**i)).count();
+            let n = places(&both);
+            // Two traits explain more than one only where they hold together in fewer places.
+            if n > 0 && n < places(&a.holds) && n < places(&b.holds) {
+                pairs.push(both);
+            }
+        }
+    }
+    let share = priors::TRAIT * (1.0 - priors::SINGLE) / pairs.len().max(1) as f64;
+    for both in &pairs {
+        add(of(&|i| both.has(i)), share, true);
+    }
+    let mut regions: Vec<Region> = found
+        .into_iter()
+        .map(|(members, (prior, by_trait))| Region {
+            members,
+            prior,
+            by_trait,
+        })
+        .collect();
+    // Stable: what is equal stays sorted by columns.
+    regions.sort_by(|a, b| b.prior.total_cmp(&a.prior));
+    regions.truncate(REGIONS);
+    regions
 }
 
 /// All conjunctions of the least length, up to three, that leave no passing port unexplained.
@@ -207,6 +306,7 @@ mod tests {
             ports: &map,
             variants: &BTreeMap::new(),
             cells: &cells,
+            known: Default::default(),
         };
         let tables = super::super::tally::tables(&input);
         let explainer = Explainer::new(&tables[0], &input);

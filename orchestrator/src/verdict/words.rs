@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::chance::Count;
-use crate::model::{News, PortTally, TraitSplit};
+use crate::model::{Attempt, Certainty, News, NewsEvidence, NextCell, PortTally, TraitSplit};
 
 /// Ports that a sentence names before it counts the rest.
 const NAMED: usize = 4;
@@ -108,11 +108,141 @@ pub fn rivals(splits: &[TraitSplit]) -> String {
     text
 }
 
+/// The failing places as people say them: `amd64 and i386 with DIAGNOSTIC` where all of them are
+/// one variant of their ports and other variants speak; else the columns' names.
+pub fn places(failing: &[PortTally], others: &[PortTally]) -> String {
+    let parts: Option<Vec<(&str, &str)>> = failing
+        .iter()
+        .map(|t| t.port.as_str().rsplit_once('+'))
+        .collect();
+    let Some([(_, variant), ..]) = parts.as_deref() else {
+        return ports(failing);
+    };
+    let parts = parts.as_deref().unwrap_or_default();
+    let elsewhere = |t: &PortTally| !t.port.as_str().ends_with(&format!("+{variant}"));
+    if !parts.iter().all(|(_, v)| v == variant) || !others.iter().any(elsewhere) {
+        return ports(failing);
+    }
+    let names: Vec<&str> = parts.iter().map(|(port, _)| *port).collect();
+    format!("{} with {variant}", list(&names, NAMED))
+}
+
+/// The explanations that are in the race: `a flake (62 %) or i386 only (31 %)`.
+pub fn either(explanations: &[(String, f64)]) -> String {
+    let shown = explanations.iter().filter(|(_, p)| *p >= 0.05).take(3);
+    let words: Vec<String> = shown
+        .map(|(what, p)| format!("{what} ({})", percent(*p)))
+        .collect();
+    match words.split_last() {
+        None => "a flake or more".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, head)) => format!("{} or {last}", head.join(", ")),
+    }
+}
+
+/// `62 %`, `99.8 %`, `over 99.9 %`, `under 0.1 %`.
+pub fn percent(p: f64) -> String {
+    match p {
+        p if p > 0.9995 => "over 99.9 %".to_owned(),
+        p if p < 0.0005 => "under 0.1 %".to_owned(),
+        p if (0.10..0.95).contains(&p) => format!("{:.0} %", p * 100.0),
+        p => format!("{:.1} %", p * 100.0),
+    }
+}
+
+/// How strongly a Bayes factor speaks, in the words of Kass and Raftery.
+pub fn strength(log10_bayes_factor: f64) -> &'static str {
+    match log10_bayes_factor.abs() {
+        x if x < 0.477 => "hardly any",
+        x if x < 1.301 => "positive",
+        x if x < 2.176 => "strong",
+        _ => "very strong",
+    }
+}
+
+/// `350 to 1`, `over a million to 1`.
+fn odds(log10: f64) -> String {
+    let log10 = log10.abs();
+    if log10 >= 6.0 {
+        "over a million to 1".to_owned()
+    } else if log10 >= 1.0 {
+        format!("{:.0} to 1", 10_f64.powf(log10))
+    } else {
+        format!("{:.1} to 1", 10_f64.powf(log10))
+    }
+}
+
+/// The line on how sure a finding is, and how strongly it is new or known.
+pub fn sure(certainty: &Certainty, news: Option<&NewsEvidence>) -> Option<String> {
+    let mut line = format!("Sure to {}", percent(certainty.posterior));
+    let against = news.map(|n| {
+        let which = if n.log10_bayes_factor >= 0.0 {
+            "new"
+        } else {
+            "old"
+        };
+        format!(
+            "; {} evidence that it is {which} ({}; {} new)",
+            strength(n.log10_bayes_factor),
+            odds(n.log10_bayes_factor),
+            percent(n.posterior)
+        )
+    });
+    line.push_str(&against.unwrap_or_default());
+    line.push('.');
+    Some(line)
+}
+
+/// `Run it on s390x: tells big-endian from sparc64 family.`
+pub fn next(next: &NextCell) -> String {
+    let cost = next.cost.map_or(String::new(), |c| {
+        format!(" (about {} s)", c.as_secs().max(1))
+    });
+    let variant = match next.variant.as_str() {
+        "stock" => String::new(),
+        other => format!(" with {other}"),
+    };
+    format!(
+        "Run it on {}{variant}{cost}: tells {} from {}.",
+        next.port,
+        rivals(&next.if_it_fails),
+        rivals(&next.if_it_passes)
+    )
+}
+
+/// What an attempt says of its failure. A reason that only points to the output is completed by
+/// the output's first telling line.
+pub fn telling(attempt: &Attempt) -> Option<String> {
+    let reason = attempt.reason.as_deref()?;
+    if !reason.to_ascii_lowercase().contains("see output") {
+        return Some(reason.to_owned());
+    }
+    let lines = || {
+        let lines = attempt.output.as_deref().unwrap_or("").lines();
+        lines.map(str::trim).filter(|l| !l.is_empty())
+    };
+    let mark = |words: &'static [&'static str]| {
+        lines().find(|line| {
+            let line = line.to_ascii_lowercase();
+            words.iter().any(|w| line.contains(w))
+        })
+    };
+    let line = mark(&["check failed", "assertion"])
+        .or_else(|| mark(&["expected", "mismatch", "not equal", "differ"]))
+        .or_else(|| mark(&["fail", "error", "fatal"]))
+        .or_else(|| lines().next());
+    Some(match line {
+        Some(line) => format!("{reason}: {}", shorten(line, QUOTED)),
+        None => reason.to_owned(),
+    })
+}
+
 /// The closing words on the baseline.
 pub fn news(news: News) -> &'static str {
     match news {
         News::New => "New since the baseline.",
         News::Known => "The baseline shows it too.",
+        News::Unclear => "Whether it is new is not yet known.",
         News::NoBaseline => "There is no baseline for it.",
     }
 }

@@ -338,6 +338,7 @@ pub fn report(cells: Vec<CellResult>) -> RunReport {
         ports: &ports,
         variants: &variants,
         cells: &cells,
+        known: Default::default(),
     });
     RunReport {
         format: FORMAT,

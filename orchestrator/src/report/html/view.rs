@@ -104,6 +104,7 @@ pub fn finding(number: usize, f: &Finding) -> FindingView {
         FindingKind::Hang => ("hung", "hang"),
         FindingKind::Stage => ("failed", "stage"),
         FindingKind::Regression => ("failed", "failure"),
+        FindingKind::Undecided => ("flaky", "not yet known"),
         FindingKind::TraitBound => ("failed", "bound to a trait"),
         FindingKind::ArchOnly => ("failed", "one port only"),
         FindingKind::Flake => ("flaky", "now and then"),
@@ -114,6 +115,7 @@ pub fn finding(number: usize, f: &Finding) -> FindingView {
         (FindingKind::Fixed, _) => ("", ""),
         (_, News::New) => ("new", "new"),
         (_, News::Known) => ("known", "known"),
+        (_, News::Unclear) => ("perhaps new", "new"),
         (_, News::NoBaseline) => ("no baseline", "known"),
     };
     let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -1,0 +1,125 @@
+//! What the baseline says of a case, in a word and in lines.
+
+use super::chance::{self, Count};
+use super::decide::round;
+use super::tally::{Row, Table};
+use super::words;
+use crate::model::{News, NewsEvidence, Outcome, Side};
+
+/// "New" or "known" is said where its posterior is at least this.
+pub const SURE: f64 = 0.95;
+
+/// What the baseline says about a failure in one column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It did not show it.
+    New,
+    /// It shows it as well.
+    Known,
+    /// It has nothing to say.
+    Unknown,
+}
+
+/// What the baseline says of a column where the candidate's count is `now`.
+pub fn before(table: &Table<'_>, row: &Row<'_>, column: usize, now: Count) -> Before {
+    let tally = &row.baseline[column];
+    let then = tally.count();
+    if then.bad > 0 {
+        // A failure that was rare and is the rule now is news.
+        return if chance::is_worse(now, then) {
+            Before::New
+        } else {
+            Before::Known
+        };
+    }
+    if then.total > 0 {
+        return Before::New;
+    }
+    if table.complete(Side::Baseline, column) && tally.of(Outcome::Missed) == 0 {
+        Before::New
+    } else {
+        Before::Unknown
+    }
+}
+
+/// One word for several columns: one that is new makes the whole new.
+pub fn news_of(table: &Table<'_>, befores: impl IntoIterator<Item = Before>) -> News {
+    if !table.has(Side::Baseline) {
+        return News::NoBaseline;
+    }
+    let mut news = News::Known;
+    for before in befores {
+        match before {
+            Before::New => return News::New,
+            Before::Unknown => news = News::NoBaseline,
+            Before::Known => {}
+        }
+    }
+    news
+}
+
+/// The word that the weighing supports, and how strongly. `seen` is what the columns show; the
+/// weighing decides where the baseline has attempts to weigh.
+pub fn weighed(
+    seen: News,
+    then: Count,
+    weighed: Option<(f64, f64)>,
+) -> (News, Option<NewsEvidence>) {
+    let Some((posterior, log10_bayes_factor)) = weighed.filter(|_| then.total > 0) else {
+        return (seen, None);
+    };
+    let evidence = NewsEvidence {
+        posterior: round(posterior),
+        log10_bayes_factor: round(log10_bayes_factor),
+    };
+    let news = match seen {
+        News::NoBaseline => News::NoBaseline,
+        _ if posterior >= SURE => News::New,
+        _ if posterior <= 1.0 - SURE => News::Known,
+        _ => News::Unclear,
+    };
+    (news, Some(evidence))
+}
+
+/// Lines on what the baseline showed, where the sentence's one word says too little.
+pub fn lines(table: &Table<'_>, row: &Row<'_>, counts: &[Count]) -> Vec<String> {
+    if !table.has(Side::Baseline) {
+        return Vec::new();
+    }
+    let bad: Vec<usize> = (0..counts.len()).filter(|i| counts[*i].bad > 0).collect();
+    let mut lines = Vec::new();
+    if row.baseline.iter().all(|t| t.is_absent())
+        && bad.iter().all(|i| table.complete(Side::Baseline, *i))
+    {
+        lines.push("The case is not in the baseline.".to_owned());
+        return lines;
+    }
+    for i in &bad {
+        let then = row.baseline[*i].count();
+        if then.mixed() {
+            lines.push(format!(
+                "In the baseline it failed on {} in {} of {} attempts.",
+                table.columns[*i].label, then.bad, then.total
+            ));
+        }
+    }
+    let known = bad.iter().filter(|i| row.baseline[**i].count().all_bad());
+    let known: Vec<&str> = known.map(|i| table.columns[*i].label.as_str()).collect();
+    if !known.is_empty() && known.len() < bad.len() {
+        lines.push(format!(
+            "The baseline fails on {} too.",
+            words::list(&known, usize::MAX)
+        ));
+    }
+    let unknown = bad
+        .iter()
+        .filter(|i| before(table, row, **i, counts[**i]) == Before::Unknown);
+    let unknown: Vec<&str> = unknown.map(|i| table.columns[*i].label.as_str()).collect();
+    if !unknown.is_empty() {
+        lines.push(format!(
+            "The baseline says nothing on {}.",
+            words::list(&unknown, usize::MAX)
+        ));
+    }
+    lines
+}

@@ -8,6 +8,7 @@
 //!                                                   ledger.rs: what is owed)
 //! ```
 
+mod accounts;
 pub mod bus;
 pub mod cell;
 pub mod earlier;

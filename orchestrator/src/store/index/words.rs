@@ -16,7 +16,7 @@ const STAGES: [StageResult; 10] = [
     StageResult::Interrupted,
 ];
 
-const KINDS: [FindingKind; 9] = [
+const KINDS: [FindingKind; 10] = [
     FindingKind::Panic,
     FindingKind::Hang,
     FindingKind::ArchOnly,
@@ -26,9 +26,10 @@ const KINDS: [FindingKind; 9] = [
     FindingKind::Stage,
     FindingKind::Missed,
     FindingKind::Fixed,
+    FindingKind::Undecided,
 ];
 
-const NEWS: [News; 3] = [News::New, News::Known, News::NoBaseline];
+const NEWS: [News; 4] = [News::New, News::Known, News::NoBaseline, News::Unclear];
 
 fn number<T: PartialEq>(all: &[T], one: &T) -> i64 {
     // Not in the list: a value newer than this table reads back as none.

@@ -13,12 +13,18 @@
 //! replaces one file. It does not bisect, does not look for the polluting test and does not weigh
 //! benchmarks; it says only what the attempts at hand support.
 
+pub mod bench;
+pub mod bisect;
 mod bits;
 mod cases;
 pub mod chance;
 mod company;
 mod deaths;
+pub mod dice;
+pub mod flakes;
+pub mod polluter;
 mod stages;
+pub mod suspect;
 mod tally;
 mod traits;
 mod words;

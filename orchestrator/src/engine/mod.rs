@@ -8,6 +8,8 @@
 //!                                                   ledger.rs: what is owed)
 //! ```
 
+pub mod bench;
+pub mod bisect;
 pub mod bus;
 pub mod cell;
 pub mod earlier;
@@ -17,12 +19,15 @@ pub mod guests;
 pub mod jobs;
 pub mod ledger;
 mod life;
+pub mod polluter;
 pub mod probe;
 pub mod repro;
 pub mod run;
 mod session;
 pub mod shards;
 pub mod sources;
+pub mod suspect;
+pub mod trial;
 
 pub use facts::{Memory, Setup};
 pub use run::{Finished, execute};

@@ -5,6 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::host::dirs::{Dirs, find_images, manifests};
 use crate::host::yaml::{self, Doc, YamlError};
 use crate::image::manifest;
+use crate::model::known::Registry;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::{Port, Project};
 use crate::plan::matrix::Matrix;
@@ -117,15 +118,23 @@ impl Context {
                 Err(error) => wrong.push(error.to_string()),
             }
         }
+        let mut known = None;
+        if let Some(own) = &doc.value.known_flakes {
+            match yaml::read::<Registry>(&tidy(&base.join(own)), Registry::check) {
+                Ok(registry) => known = Some(registry.value),
+                Err(error) => wrong.push(error.to_string()),
+            }
+        }
         wrong.extend(doc.verify(problems).err().map(|e| e.to_string()));
         if !wrong.is_empty() {
             return Err(Failure::usage(wrong.join("\n")));
         }
         let resolved = resolve(&doc.value, base, &projects, &ports);
-        let resolved = resolved.map_err(|p| match doc.verify(p) {
+        let mut resolved = resolved.map_err(|p| match doc.verify(p) {
             Err(bad) => Failure::from(bad),
             Ok(()) => Failure::internal("a matrix was refused without a reason"),
         })?;
+        resolved.known = known;
         check_selection(&doc, only)?;
         let resolved = resolved.select(&only.ports, &only.suites);
         if resolved.suites.is_empty() {

@@ -54,6 +54,11 @@ impl Failure {
         Self::new(Exit::Host, message)
     }
 
+    /// The user ended it.
+    pub fn interrupted(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Interrupted, message)
+    }
+
     /// fallout is at fault.
     pub fn internal(message: impl fmt::Display) -> Self {
         Self::new(Exit::Internal, message)

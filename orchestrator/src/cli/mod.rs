@@ -16,12 +16,17 @@ pub mod exit;
 pub mod progress;
 pub mod term;
 
+pub mod bench;
+pub mod bisect;
 pub mod completions;
 pub mod console;
 pub mod diff;
+pub mod failure;
+pub mod flakes;
 pub mod image;
 pub mod matrix;
 pub mod plan;
+pub mod polluter;
 pub mod port;
 pub mod report;
 pub mod repro;
@@ -29,6 +34,7 @@ pub mod resume;
 pub mod run;
 pub mod sets;
 pub mod show;
+pub mod suspect;
 
 use args::{Cli, Command};
 use context::Context;
@@ -81,6 +87,11 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Sets(command) => sets::run(&context, &command),
         Command::Console(args) => console::run(&context, &args),
         Command::Repro(args) => repro::run(&context, &args),
+        Command::Flakes(args) => flakes::run(&context, &args),
+        Command::Suspect(args) => suspect::run(&context, &args),
+        Command::Bench(args) => bench::run(&context, &args),
+        Command::Bisect(args) => bisect::run(&context, &args),
+        Command::Polluter(args) => polluter::run(&context, &args),
         Command::Completions(args) => completions::run(&args),
     }
 }

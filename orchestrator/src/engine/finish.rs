@@ -46,7 +46,7 @@ impl Dispatch {
             .collect();
         let variants = BTreeMap::new();
         let (known, costs) = self.could_run();
-        let verdict = verdict::judge(&verdict::VerdictInput {
+        let mut verdict = verdict::judge(&verdict::VerdictInput {
             ports: &ports,
             variants: &variants,
             cells: &cells,
@@ -56,6 +56,12 @@ impl Dispatch {
                 costs: Some(&costs),
             },
         });
+        if let Some(known) = &self.setup.resolved.known {
+            let today = jiff::tz::Offset::UTC
+                .to_datetime(self.record.started)
+                .date();
+            verdict::flakes::apply(&mut verdict, &cells, known, today);
+        }
         let host_trouble =
             cells.iter().any(|c| c.stage.is_host_fault()) || self.bus.failure().is_some();
         let (candidate, baseline) = self.names();

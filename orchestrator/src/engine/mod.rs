@@ -9,6 +9,8 @@
 //! ```
 
 mod accounts;
+pub mod bench;
+pub mod bisect;
 pub mod bus;
 pub mod cell;
 pub mod earlier;
@@ -18,12 +20,15 @@ pub mod guests;
 pub mod jobs;
 pub mod ledger;
 mod life;
+pub mod polluter;
 pub mod probe;
 pub mod repro;
 pub mod run;
 mod session;
 pub mod shards;
 pub mod sources;
+pub mod suspect;
+pub mod trial;
 
 pub use facts::{Memory, Setup};
 pub use run::{Finished, execute};

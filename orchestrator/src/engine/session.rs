@@ -464,7 +464,7 @@ fn end_of(text: String, max_bytes: u64) -> String {
 }
 
 /// Packs small files for the guest's work directory.
-fn pack(files: &[PushFile]) -> std::io::Result<Vec<u8>> {
+pub(super) fn pack(files: &[PushFile]) -> std::io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     for file in files {
         let mut header = tar::Header::new_ustar();

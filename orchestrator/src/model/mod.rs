@@ -10,6 +10,7 @@ pub mod event;
 pub mod finding;
 pub mod ids;
 pub mod kernel;
+pub mod known;
 pub mod outcome;
 pub mod port;
 pub mod problem;
@@ -28,7 +29,7 @@ pub use finding::{
 pub use ids::{CaseId, Key, PortName, RunId};
 pub use kernel::{KernelFound, KernelOrdered};
 pub use outcome::{Attempt, Outcome, Purpose, StageResult};
-pub use port::{Port, Traits};
+pub use port::{Alternative, Port, Traits};
 pub use problem::Problem;
 pub use project::Project;
 pub use watch::ConsoleWatch;

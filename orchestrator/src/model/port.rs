@@ -34,6 +34,63 @@ pub struct Port {
     pub toolchain: Toolchain,
     /// What its image is made of.
     pub image: ImageSpec,
+    /// Whether guest instructions can be counted (`-icount shift=0`): the guest's clock then goes
+    /// by them and by nothing else. Not part of `emulator`, because no cell runs so.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub icount: bool,
+    /// Other emulations of the port, to tell a fault of the emulator from one of the system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
+}
+
+/// Another way to emulate a port. What is absent stays as in `emulator`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alternative {
+    /// What it is called in answers: `cpu qemu64`.
+    pub name: String,
+    /// Another emulator program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Another `-M`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Another `-cpu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+}
+
+impl Port {
+    /// The port with its guests' instructions counted: one of them is one nanosecond of the
+    /// guest's clock. `None` where that does not work.
+    pub fn counted(&self) -> Option<Self> {
+        let mut port = self.clone();
+        let words = ["-icount", "shift=0"].map(str::to_owned);
+        port.emulator.args.extend(words);
+        self.icount.then_some(port)
+    }
+
+    /// The port emulated in another way.
+    pub fn emulated_by(&self, other: &Alternative) -> Self {
+        let mut port = self.clone();
+        let emulator = &mut port.emulator;
+        emulator.program = other.program.clone().unwrap_or(emulator.program.clone());
+        emulator.machine = other.machine.clone().unwrap_or(emulator.machine.clone());
+        emulator.cpu = other.cpu.clone().or(emulator.cpu.take());
+        port
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// How to start the emulator, and what to expect of it.
@@ -116,4 +173,48 @@ pub struct ImageSpec {
     pub sources: Vec<String>,
     /// The runner in the guest: `kyua`, or `sh` for the POSIX-shell runner that prints TPS.
     pub runner: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(more: &str) -> Port {
+        let text = "{format: 1, port: p, family: f, status: s, traits: {}, emulator: {program: q, \
+            packages: [], machine: m, cpu: c, mem_mib: 1, append: a, channel: v, boot_timeout: 1s}, \
+            toolchain: {triplet: t}, image: {suite: s, arch: a, runner: sh}MORE}";
+        serde_yaml::from_str(&text.replace("MORE", more)).unwrap()
+    }
+
+    #[test]
+    fn instructions_are_counted_unless_the_manifest_says_no() {
+        let counted = port("").counted().unwrap();
+        assert_eq!(counted.emulator.args, ["-icount", "shift=0"]);
+        assert_eq!(port(", icount: false").counted(), None);
+    }
+
+    #[test]
+    fn what_an_alternative_does_not_name_stays() {
+        let port = port(", alternatives: [{name: n, cpu: other}, {name: o, machine: x}]");
+        let by = |n: usize| port.emulated_by(&port.alternatives[n]).emulator;
+        assert_eq!(
+            (by(0).cpu.as_deref(), by(0).machine.as_str()),
+            (Some("other"), "m")
+        );
+        assert_eq!(
+            (by(1).cpu.as_deref(), by(1).machine.as_str()),
+            (Some("c"), "x")
+        );
+        // The keys of cells hold `emulator`, and an answer to a doubt is no reason to run them again.
+        assert_eq!(port.emulator, by(0).clone_with_cpu("c"));
+    }
+
+    impl Emulator {
+        fn clone_with_cpu(&self, cpu: &str) -> Self {
+            Self {
+                cpu: Some(cpu.to_owned()),
+                ..self.clone()
+            }
+        }
+    }
 }

@@ -39,6 +39,9 @@ pub struct Matrix {
     pub exclude: Vec<Exclude>,
     /// The suites.
     pub suites: Vec<SuiteSpec>,
+    /// A registry of failures that are known to come and go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_flakes: Option<Utf8PathBuf>,
     /// What a run may use.
     #[serde(default)]
     pub limits: Limits,

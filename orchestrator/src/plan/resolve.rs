@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::matrix::{Baseline, Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
 use super::policy::{Order, Repeats, Shards};
+use crate::model::known::Registry;
 use crate::model::problem::Problem;
 use crate::model::{Port, PortName, Project, Side};
 
@@ -25,6 +26,9 @@ pub struct Resolved {
     pub limits: Limits,
     /// What is tried again.
     pub retries: Retries,
+    /// Failures that are known to come and go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<Registry>,
 }
 
 /// A suite with its project.
@@ -187,6 +191,8 @@ pub fn resolve(
         suites,
         limits: matrix.limits.clone(),
         retries: matrix.retries.clone(),
+        // Whoever reads files reads it.
+        known: None,
     };
     Ok(all.select(&[], &[]))
 }

@@ -17,6 +17,8 @@
 //! ([`weigh`]), never by a count; `docs/verdict.md` has the model at length.
 
 mod before;
+pub mod bench;
+pub mod bisect;
 mod bits;
 mod cases;
 pub mod chance;
@@ -24,11 +26,15 @@ mod changes;
 mod company;
 mod deaths;
 mod decide;
+pub mod dice;
+pub mod flakes;
 mod next;
+pub mod polluter;
 pub mod priors;
 pub mod repeats;
 pub mod sim;
 mod stages;
+pub mod suspect;
 mod tally;
 mod traits;
 pub mod weigh;

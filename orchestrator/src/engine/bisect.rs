@@ -1,0 +1,546 @@
+//! Revisions of a suite that can be tried: the patches of its series, or the commits of a range.
+//!
+//! Nothing of the user's checkout is touched. A prefix of a series is a directory of its own below
+//! the cache, a commit is exported there by `git archive`; both are built by the ordinary build
+//! stage under the ordinary keys, so what was built once is not built again. Attempts are kept by
+//! the hash of all that they depend on: the same search asked again goes on where it was.
+
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::host::files;
+use crate::host::series::{self, Patch};
+use crate::model::{CaseId, CellId, Key, Outcome};
+use crate::verdict::bisect::{Answer, Bisect, Next, Place, Settings};
+use crate::verdict::chance::Count;
+
+use super::RunError;
+use super::bus::Bus;
+use super::facts::Setup;
+use super::trial::{self, Ask, NotReady, Seen, Stage};
+
+/// One revision: what it is called, and the setup whose suite is at it.
+#[derive(Debug, Clone)]
+pub struct Revision {
+    /// `series 3/7`, or the commit's abbreviated hash.
+    pub name: String,
+    /// The patch's file name or the commit's subject: what came in with it. Untrusted text.
+    pub subject: String,
+    /// The setup with the suite at this revision.
+    pub setup: Setup,
+}
+
+/// The revisions of a suite's series: none of its patches, the first, the first two, …
+pub fn series(setup: &Setup, suite: &str) -> Result<Vec<Revision>, RunError> {
+    let none = || {
+        let message = format!("suite {suite} has no patch series: give --range GOOD..BAD");
+        RunError::Input(message)
+    };
+    let path = project(setup, suite)?.patches.clone().ok_or_else(none)?;
+    let list = series::read(&path).map_err(|e| RunError::Input(e.to_string()))?;
+    let base = setup.dirs.cache.join("bisect").join("series");
+    let mut revisions = Vec::new();
+    for n in 0..=list.len() {
+        let first: &[Patch] = &list[..n];
+        let mut setup = setup.clone();
+        project_mut(&mut setup, suite)?.patches = match first {
+            [] => None,
+            some => Some(prefix(some, &base)?),
+        };
+        revisions.push(Revision {
+            name: format!("series {n}/{}", list.len()),
+            subject: first.last().map_or("no patch", |p| &p.name).to_owned(),
+            setup,
+        });
+    }
+    Ok(revisions)
+}
+
+/// A quilt series of these patches, in a directory that is named by its content.
+fn prefix(patches: &[Patch], base: &Utf8Path) -> Result<Utf8PathBuf, RunError> {
+    let host = |e: files::FileError| RunError::Host(e.to_string());
+    let mut names = String::new();
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for patch in patches {
+        names.push_str(&patch.name);
+        names.push('\n');
+        parts.push(patch.name.as_bytes());
+        parts.push(&patch.bytes);
+    }
+    let dir = base.join(Key::of("series", &parts).short());
+    for patch in patches {
+        let file = dir.join(&patch.name);
+        let parent = file.parent().unwrap_or(&dir);
+        std::fs::create_dir_all(parent)
+            .map_err(|e| RunError::Host(format!("cannot create {parent}: {e}")))?;
+        files::write_atomic(&file, &patch.bytes).map_err(host)?;
+    }
+    let series = dir.join("series");
+    files::write_atomic(&series, names.as_bytes()).map_err(host)?;
+    Ok(series)
+}
+
+/// The commits of a range `A..B` in the repository of the suite's source, oldest first, A in front.
+/// Only the first parents are followed: what a merge brought came in with the merge.
+pub fn commits(setup: &Setup, suite: &str, range: &str) -> Result<Vec<Revision>, RunError> {
+    let Some((good, bad)) = range
+        .split_once("..")
+        .filter(|(a, b)| !a.is_empty() && !b.is_empty())
+    else {
+        let message = format!("'{range}' is not a range: expected GOOD..BAD");
+        return Err(RunError::Input(message));
+    };
+    let source = project(setup, suite)?.source.path.clone();
+    let source = source.ok_or_else(|| {
+        RunError::Input(format!("the source of suite {suite} is not a directory"))
+    })?;
+    let top = git(&source, &["rev-parse", "--show-toplevel"])?;
+    let below = git(&source, &["rev-parse", "--show-prefix"])?;
+    let (top, below) = (
+        Utf8PathBuf::from(top.trim()),
+        below.trim().trim_end_matches('/').to_owned(),
+    );
+    let first = git(
+        &top,
+        &[
+            "rev-parse",
+            "--verify",
+            "--end-of-options",
+            &format!("{good}^{{commit}}"),
+        ],
+    )?;
+    let last = git(
+        &top,
+        &[
+            "rev-parse",
+            "--verify",
+            "--end-of-options",
+            &format!("{bad}^{{commit}}"),
+        ],
+    )?;
+    let (first, last) = (first.trim().to_owned(), last.trim().to_owned());
+    let log = git(
+        &top,
+        &[
+            "rev-list",
+            "--reverse",
+            "--first-parent",
+            &format!("{first}..{last}"),
+        ],
+    )?;
+    let mut ids = vec![first];
+    ids.extend(log.lines().map(str::to_owned));
+    if ids.len() < 2 {
+        return Err(RunError::Input(format!(
+            "{range}: no commits between the two"
+        )));
+    }
+    ids.into_iter()
+        .map(|id| {
+            let subject = git(&top, &["log", "-1", "--format=%s", &id])?;
+            let dir = export(
+                &top,
+                &id,
+                &below,
+                &setup.dirs.cache.join("bisect").join("git"),
+            )?;
+            let mut setup = setup.clone();
+            project_mut(&mut setup, suite)?.source.path = Some(dir);
+            Ok(Revision {
+                name: id.chars().take(12).collect(),
+                subject: crate::host::text::line(subject.trim().as_bytes(), 120),
+                setup,
+            })
+        })
+        .collect()
+}
+
+/// The tree of a commit, below a directory that is named by the tree's hash.
+fn export(top: &Utf8Path, id: &str, below: &str, base: &Utf8Path) -> Result<Utf8PathBuf, RunError> {
+    let tree = git(top, &["rev-parse", "--verify", &format!("{id}:{below}")])?;
+    let tree = tree.trim();
+    let dir = base.join(tree);
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    let host = |e: std::io::Error| RunError::Host(format!("{base}: {e}"));
+    std::fs::create_dir_all(base).map_err(host)?;
+    let work = tempfile::tempdir_in(base).map_err(host)?;
+    let out = std::process::Command::new("git")
+        .args(["-C", top.as_str(), "archive", "--format=tar", tree])
+        .output()
+        .map_err(|e| RunError::Host(format!("git: {e}")))?;
+    if !out.status.success() {
+        return Err(RunError::Host(format!(
+            "git archive {tree}: {}",
+            said(&out.stderr)
+        )));
+    }
+    let to = work.path().join("tree");
+    tar::Archive::new(out.stdout.as_slice())
+        .unpack(&to)
+        .map_err(host)?;
+    match std::fs::rename(&to, &dir) {
+        // Somebody else was as fast.
+        Err(e) if !dir.is_dir() => Err(host(e)),
+        _ => Ok(dir),
+    }
+}
+
+fn git(dir: &Utf8Path, words: &[&str]) -> Result<String, RunError> {
+    let out = std::process::Command::new("git")
+        .args(["-C", dir.as_str()])
+        .args(words)
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|e| RunError::Host(format!("git: {e}; install the package git")))?;
+    if out.status.success() {
+        return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
+    }
+    Err(RunError::Input(format!(
+        "git {} in {dir}: {}",
+        words.join(" "),
+        said(&out.stderr)
+    )))
+}
+
+fn said(stderr: &[u8]) -> String {
+    crate::host::text::tail(stderr, 3, 200).join("; ")
+}
+
+fn project<'a>(setup: &'a Setup, suite: &str) -> Result<&'a crate::model::Project, RunError> {
+    let none = || RunError::Input(format!("the matrix has no suite {suite} any more"));
+    Ok(&setup.resolved.suite(suite).ok_or_else(none)?.project)
+}
+
+fn project_mut<'a>(
+    setup: &'a mut Setup,
+    suite: &str,
+) -> Result<&'a mut crate::model::Project, RunError> {
+    let none = || RunError::Input(format!("the matrix has no suite {suite} any more"));
+    let mut suites = setup.resolved.suites.iter_mut();
+    Ok(&mut suites.find(|s| s.name == suite).ok_or_else(none)?.project)
+}
+
+/// The failure that is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A case that ends so. A dead kernel must have the same last words.
+    Case {
+        /// The case.
+        case: CaseId,
+        /// How it ends.
+        outcome: Outcome,
+        /// The title of the crash, where the kernel died.
+        title: Option<String>,
+        /// The cases that run before it in the same guest: all of the suite's, or none.
+        after_all: bool,
+    },
+    /// A build that breaks with this line of the compiler's.
+    Build {
+        /// The first line that tells of an error, without numbers.
+        line: String,
+    },
+}
+
+/// What one try of a revision showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "tried")]
+pub enum Tried {
+    /// It failed as it was looked for.
+    Bad,
+    /// It did not.
+    Good,
+    /// It could not be tried, or it failed otherwise.
+    Other {
+        /// What happened. Untrusted text, bounded.
+        why: String,
+    },
+}
+
+/// The line that a broken build is known by: the first that tells of an error, numbers left out.
+pub fn build_line(detail: &str) -> String {
+    let telling = |line: &&str| line.contains("error") || line.contains("undefined");
+    let line = detail.lines().find(telling).or(detail.lines().next());
+    let plain = |c: &char| !c.is_ascii_digit();
+    line.unwrap_or_default().chars().filter(plain).collect()
+}
+
+/// What a search tells while it goes on.
+#[derive(Debug, Clone)]
+pub enum News<'a> {
+    /// A revision was tried.
+    Tried {
+        /// Which.
+        revision: &'a Revision,
+        /// What it showed.
+        tried: &'a Tried,
+        /// Whether an earlier search had tried it so.
+        kept: bool,
+        /// The best answer now.
+        answer: Answer,
+    },
+}
+
+/// How a search goes.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The cell in whose guests it is tried.
+    pub id: CellId,
+    /// What is looked for.
+    pub wanted: Wanted,
+    /// The probability at which an answer is given.
+    pub confidence: f64,
+    /// Revisions that are tried at the same time.
+    pub at_once: usize,
+    /// The most tries that are made for real.
+    pub most_tries: u64,
+}
+
+/// How a search ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The answer.
+    pub answer: Answer,
+    /// Whether it has the confidence that was asked for.
+    pub sure: bool,
+    /// Failures and tries by revision.
+    pub counts: Vec<Count>,
+    /// Why a revision could not be tried, by revision.
+    pub left_out: Vec<Option<String>>,
+    /// Tries that were made for real; further ones were kept from an earlier search.
+    pub tries: u64,
+}
+
+/// Searches. `known` holds what runs have shown of some of the revisions.
+pub async fn search(
+    revisions: &[Revision],
+    order: &Order,
+    known: &[(usize, Count)],
+    bus: &Bus,
+    tell: &mut (dyn for<'a> FnMut(News<'a>) + Send),
+) -> Result<Ended, RunError> {
+    let settings = Settings {
+        confidence: order.confidence,
+        ..Settings::default()
+    };
+    let mut bisect = Bisect::new(revisions.len(), settings);
+    for (at, count) in known {
+        bisect.record(*at, *count);
+    }
+    let mut left_out = vec![None; revisions.len()];
+    let mut notes: Vec<Option<Notebook>> = vec![None; revisions.len()];
+    let mut tries = 0;
+    let shared = Arc::new(order.clone());
+    loop {
+        let (points, answer, sure) = match bisect.next(order.at_once) {
+            Next::Done(answer) => (Vec::new(), answer, true),
+            Next::Stuck(answer) => (Vec::new(), answer, false),
+            Next::Run(_) if tries >= order.most_tries => (Vec::new(), bisect.answer(), false),
+            Next::Run(points) => (points, bisect.answer(), false),
+        };
+        if points.is_empty() {
+            return Ok(Ended {
+                answer,
+                sure,
+                counts: bisect.counts().to_vec(),
+                left_out,
+                tries,
+            });
+        }
+        let mut tasks = JoinSet::new();
+        for point in points {
+            let (revision, order, bus) = (revisions[point].clone(), shared.clone(), bus.clone());
+            let note = notes[point].take();
+            tasks.spawn(async move {
+                let tried = one_try(&revision, &order, note, &bus).await;
+                (point, tried)
+            });
+        }
+        while let Some(joined) = tasks.join_next().await {
+            let (point, tried) = joined.map_err(|e| RunError::Host(e.to_string()))?;
+            let (tried, kept, note) = tried?;
+            notes[point] = note;
+            tries += u64::from(!kept);
+            match &tried {
+                Tried::Bad => bisect.record(point, Count { bad: 1, total: 1 }),
+                Tried::Good => bisect.record(point, Count { bad: 0, total: 1 }),
+                Tried::Other { why } => {
+                    left_out[point] = Some(why.clone());
+                    bisect.leave_out(point);
+                }
+            }
+            let answer = bisect.answer();
+            let revision = &revisions[point];
+            tell(News::Tried {
+                revision,
+                tried: &tried,
+                kept,
+                answer,
+            });
+        }
+    }
+}
+
+/// What earlier searches have seen of a revision: read once, used up, and added to.
+#[derive(Debug, Clone)]
+struct Notebook {
+    path: Utf8PathBuf,
+    tries: Vec<Tried>,
+    used: usize,
+    stage: Arc<Stage>,
+    /// The suite's cases in its order, once they were asked for.
+    order: Vec<CaseId>,
+}
+
+async fn one_try(
+    revision: &Revision,
+    order: &Order,
+    note: Option<Notebook>,
+    bus: &Bus,
+) -> Result<(Tried, bool, Option<Notebook>), RunError> {
+    let mut note = match note {
+        Some(note) => note,
+        None => match trial::prepare(&revision.setup, &order.id, bus).await {
+            Ok(stage) => open_notes(revision, order, stage)?,
+            Err(NotReady::Run(error)) => return Err(error),
+            Err(NotReady::Product(stage, detail)) => {
+                let same = match &order.wanted {
+                    Wanted::Build { line } => build_line(&detail) == *line,
+                    Wanted::Case { .. } => false,
+                };
+                let why = crate::host::text::line(format!("{stage}: {detail}").as_bytes(), 300);
+                let tried = if same {
+                    Tried::Bad
+                } else {
+                    Tried::Other { why }
+                };
+                return Ok((tried, false, None));
+            }
+        },
+    };
+    if let Some(tried) = note.tries.get(note.used).cloned() {
+        note.used += 1;
+        return Ok((tried, true, Some(note)));
+    }
+    let stage = Arc::clone(&note.stage);
+    let tried = try_case(&stage, &mut note.order, &order.wanted).await?;
+    note.tries.push(tried.clone());
+    note.used = note.tries.len();
+    let bytes = serde_json::to_vec(&note.tries).unwrap_or_default();
+    files::write_atomic(&note.path, &bytes).map_err(|e| RunError::Host(e.to_string()))?;
+    Ok((tried, false, Some(note)))
+}
+
+fn open_notes(revision: &Revision, order: &Order, stage: Stage) -> Result<Notebook, RunError> {
+    let key = stage.key.as_ref().map_or(String::new(), |k| k.0.clone());
+    let wanted = format!("{:?}", order.wanted);
+    let name = Key::of("tries", &[key.as_bytes(), wanted.as_bytes()]);
+    let dir = revision.setup.dirs.cache.join("bisect").join("tries");
+    let path = dir.join(format!("{name}.json"));
+    std::fs::create_dir_all(&dir).map_err(|e| RunError::Host(format!("{dir}: {e}")))?;
+    let tries = std::fs::read(&path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    Ok(Notebook {
+        path,
+        tries,
+        used: 0,
+        stage: Arc::new(stage),
+        order: Vec::new(),
+    })
+}
+
+async fn try_case(
+    stage: &Stage,
+    order: &mut Vec<CaseId>,
+    wanted: &Wanted,
+) -> Result<Tried, RunError> {
+    let Wanted::Case {
+        case, after_all, ..
+    } = wanted
+    else {
+        return Ok(Tried::Good);
+    };
+    let scratch = tempfile::tempdir().map_err(|e| RunError::Host(e.to_string()))?;
+    let ask = match after_all {
+        true => Ask::UpTo(case),
+        false => Ask::These(std::slice::from_ref(case)),
+    };
+    match stage.run(ask, order, &scratch.path().join("console")).await {
+        Ok(seen) => Ok(judge(wanted, &seen)),
+        // A revision without the case is one that cannot be tried.
+        Err(RunError::Input(why)) => Ok(Tried::Other { why }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares what was seen with what is looked for.
+pub fn judge(wanted: &Wanted, seen: &[Seen]) -> Tried {
+    let Wanted::Case {
+        case,
+        outcome,
+        title,
+        ..
+    } = wanted
+    else {
+        return Tried::Good;
+    };
+    use crate::model::outcome::Sense;
+    match seen.iter().rev().find(|s| s.case == *case) {
+        None => {
+            let last = seen.last().map_or("nothing ran".to_owned(), |s| {
+                format!("the last was {}: {}", s.case, s.outcome)
+            });
+            let why = format!("{case} was not run; {last}");
+            Tried::Other { why }
+        }
+        Some(s) if s.outcome.sense() == Sense::Good => Tried::Good,
+        Some(s) if s.outcome == *outcome && (title.is_none() || s.reason == *title) => Tried::Bad,
+        Some(s) => {
+            let reason = s.reason.as_deref().unwrap_or("no reason given");
+            let why = format!("it ended otherwise: {}: {reason}", s.outcome);
+            Tried::Other {
+                why: crate::host::text::line(why.as_bytes(), 300),
+            }
+        }
+    }
+}
+
+impl Ended {
+    /// The answer as a sentence. `what` names the failure.
+    pub fn sentence(&self, what: &str, revisions: &[Revision]) -> String {
+        let sure = 100.0 * self.answer.probability;
+        let name = |at: usize| match revisions.get(at) {
+            Some(r) => format!("{} ({})", r.subject, r.name),
+            None => format!("revision {at}"),
+        };
+        let place = match self.answer.place {
+            Place::Within { first, last } if first == last => {
+                format!("{what} came in with {}", name(first))
+            }
+            Place::Within { first, last } => {
+                let n = last - first + 1;
+                format!(
+                    "{what} came in with one of {n} revisions that cannot be told apart, from {} to {}",
+                    name(first),
+                    name(last)
+                )
+            }
+            Place::Before => format!("{what} is there before the first revision, {}", name(0)),
+            Place::After => {
+                let last = revisions.len().saturating_sub(1);
+                format!(
+                    "{what} is not in these revisions: {} does not show it",
+                    name(last)
+                )
+            }
+        };
+        let doubt = if self.sure { "" } else { "not sure: " };
+        format!("{doubt}{place} (probability {sure:.1}%)")
+    }
+}

@@ -1,0 +1,370 @@
+//! Trials outside a run: everything for a cell's guests made ready, and one guest at a time put to
+//! a question. Bisection, the search for a polluter, the doubt about an emulator and benchmarks are
+//! made of these.
+//!
+//! A trial runs exactly the cases it is given, in their order, in a fresh guest, and keeps nothing.
+//! It does not decide what is asked next, and it does not try again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::guest::{Guest, GuestError, GuestSpec, Output};
+use crate::image;
+use crate::model::{CameUp, CaseId, CellId, CrashKind, Event, Key, Outcome, Port, StageResult};
+use crate::plan::Work;
+use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
+use crate::store::snapshots::Snapshots;
+use crate::suite::{Invocation, Runner, SuiteEvent, parse_list};
+
+use super::RunError;
+use super::bus::Bus;
+use super::facts::{Memory, Setup, run_base};
+use super::guests::{GuestOrder, RaiseError, raise};
+use super::jobs::{self, BuildJob, JobFailed};
+
+/// A case's own limit is 300 s unless it says otherwise.
+const CASE_SILENCE: Duration = Duration::from_secs(400);
+/// The most that a suite's list may take.
+const LIST_BYTES: usize = 64 << 20;
+/// The directory in the guest for lists of cases.
+const WORK_DIR: &str = "/var/tmp/fallout";
+
+/// A cell whose guests can be started: its image and build are there.
+#[derive(Clone)]
+pub struct Stage {
+    /// The cell.
+    pub id: CellId,
+    /// The cell's key as things are now.
+    pub key: Option<Key>,
+    /// The port; an alternative emulation takes its place.
+    pub port: Port,
+    /// The directory of the suite in the guest.
+    pub cases_root: String,
+    image: image::cache::Record,
+    kernel: PathBuf,
+    initrd: PathBuf,
+    snapshots: Snapshots,
+    tests: PathBuf,
+    run_base: PathBuf,
+    /// What runs the suite's cases there.
+    pub runner: Runner,
+    console_cap_bytes: u64,
+    bus: Bus,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage")
+            .field("id", &self.id)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a cell's guests cannot be started.
+#[derive(Debug)]
+pub enum NotReady {
+    /// The system under test did not build.
+    Product(StageResult, String),
+    /// Anything else: the host, or the matrix.
+    Run(RunError),
+}
+
+impl From<RunError> for NotReady {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<NotReady> for RunError {
+    fn from(not: NotReady) -> Self {
+        match not {
+            NotReady::Run(error) => error,
+            NotReady::Product(stage, detail) => Self::Host(format!("{stage}: {detail}")),
+        }
+    }
+}
+
+/// Makes image and build of a cell, or finds them.
+pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, NotReady> {
+    let plan = setup.plan(&Memory::load(&setup.dirs))?;
+    let find = |work: &Work| {
+        plan.find(&work.to_string())
+            .map(|ix| plan.jobs[ix].clone())
+            .ok_or_else(|| RunError::Input(format!("the matrix has no {work} any more")))
+    };
+    let mut cell_job = find(&Work::Cell(id.clone()))?;
+    let mut build_job = find(&Work::Build {
+        suite: id.suite.clone(),
+        port: id.port.clone(),
+        side: id.side,
+    })?;
+    let suite = setup
+        .resolved
+        .suite(&id.suite)
+        .ok_or_else(|| RunError::Input(format!("the matrix has no suite {} any more", id.suite)))?;
+    let port = setup
+        .resolved
+        .port(&id.port)
+        .ok_or_else(|| RunError::Input(format!("the matrix has no port {} any more", id.port)))?;
+    let host = |failed: JobFailed| NotReady::Run(failed.into());
+    let ready = jobs::image(setup, &id.port, &format!("image {}", id.port), bus)
+        .await
+        .map_err(host)?;
+    let tree = jobs::tree(setup, &id.suite, &build_job.name, bus)
+        .await
+        .map_err(host)?;
+    let known = [
+        (INPUT_SOURCE, &tree.hash),
+        (INPUT_IMAGE, &ready.sysroot.key),
+    ];
+    let build_key = build_job
+        .key_with(&known)
+        .cloned()
+        .ok_or_else(|| RunError::Host("internal error: a build without a key".to_owned()))?;
+    let what = BuildJob {
+        suite: &id.suite,
+        port: &id.port,
+        side: id.side,
+        job: &build_job.name,
+        key: &build_key,
+        tree,
+        sysroot: ready.sysroot.dir.clone(),
+    };
+    let built = jobs::build(setup, what, bus).await.map_err(|failed| {
+        match failed.stage.is_host_fault() {
+            true => host(failed),
+            false => NotReady::Product(failed.stage, failed.detail),
+        }
+    })?;
+    let known = [
+        (INPUT_IMAGE, &ready.image.key),
+        (INPUT_BUILD, &built.output),
+    ];
+    Ok(Stage {
+        id: id.clone(),
+        key: cell_job.key_with(&known).cloned(),
+        port: port.clone(),
+        cases_root: suite.project.cases_root().to_owned(),
+        image: ready.image.record.clone(),
+        kernel: ready.image.kernel.clone().into(),
+        initrd: ready.image.initrd.clone().into(),
+        snapshots: setup.snapshots(),
+        tests: built.tar.clone().into(),
+        run_base: run_base(&setup.dirs).into(),
+        runner: super::run::runner(suite, port),
+        console_cap_bytes: setup.resolved.limits.console_bytes,
+        bus: bus.clone(),
+    })
+}
+
+/// What a trial runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    /// Exactly these, in this order.
+    These(&'a [CaseId]),
+    /// The suite in its order, up to and with this case.
+    UpTo(&'a CaseId),
+}
+
+/// One case's end in a trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which case.
+    pub case: CaseId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, where it says so; of a dead kernel its last words' title. Untrusted text, bounded.
+    pub reason: Option<String>,
+}
+
+impl Stage {
+    /// A guest with the tests in it, restored or booted. `console` is where its console goes.
+    pub async fn raise(&self, label: &str, console: &Path) -> Result<(Guest, CameUp), RaiseError> {
+        let spec = GuestSpec {
+            port: self.port.clone(),
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            label: format!("{label} {}", self.id),
+            run_base: self.run_base.clone(),
+            console_file: console.to_owned(),
+            console_cap_bytes: self.console_cap_bytes,
+        };
+        // Made anew for each guest: another emulation of the port has saved guests of its own.
+        let order = GuestOrder::new(&self.port, &self.image, self.snapshots.clone());
+        let tell = |text: String| {
+            self.bus.emit(Event::Notice {
+                port: Some(self.port.port.clone()),
+                text,
+            });
+        };
+        let (mut guest, came_up) = raise(&spec, &order, &tell).await?;
+        let tar = tokio::fs::read(&self.tests).await;
+        let tar = tar.map_err(|e| GuestError::AgentLost {
+            what: format!("{}: {e}", self.tests.display()),
+        })?;
+        guest.put_tar("/", &tar).await?;
+        Ok((guest, came_up))
+    }
+
+    /// The suite's cases in its order, as a guest lists them.
+    pub async fn cases(&self, guest: &mut Guest) -> Result<Vec<CaseId>, RunError> {
+        let commands = self.commands()?;
+        let (out, status) = output(guest, &commands.list(), LIST_BYTES)
+            .await
+            .map_err(|e| RunError::Host(e.to_string()))?;
+        let cases = parse_list(&out).cases;
+        match cases.is_empty() {
+            true => Err(RunError::Host(format!(
+                "no cases in {} (the runner's list ended with status {status})",
+                self.cases_root
+            ))),
+            false => Ok(cases),
+        }
+    }
+
+    /// Runs cases in a fresh guest. The last one seen may have killed it; those behind it are not
+    /// in the list then. `order` is the suite's own, filled in once it had to be asked for. An
+    /// error is the host's fault, or a guest's that died without a case.
+    pub async fn run(
+        &self,
+        ask: Ask<'_>,
+        order: &mut Vec<CaseId>,
+        console: &Path,
+    ) -> Result<Vec<Seen>, RunError> {
+        let (mut guest, _) = self
+            .raise("trial", console)
+            .await
+            .map_err(|e| RunError::Host(e.to_string()))?;
+        let mut seen = Vec::new();
+        let ended = self.run_in(&mut guest, ask, order, &mut seen).await;
+        guest.end(false).await;
+        match ended {
+            Ok(()) => Ok(seen),
+            // A death that is blamed on a case is in the list.
+            Err(RunError::Host(_)) if seen.last().is_some_and(|s| is_death(s.outcome)) => Ok(seen),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn run_in(
+        &self,
+        guest: &mut Guest,
+        ask: Ask<'_>,
+        order: &mut Vec<CaseId>,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), RunError> {
+        let alone = matches!(ask, Ask::These([_]));
+        if order.is_empty() && !alone {
+            *order = self.cases(guest).await?;
+        }
+        let cases = match ask {
+            Ask::These(cases) => cases.to_vec(),
+            Ask::UpTo(case) => {
+                let end = order.iter().position(|c| c == case);
+                let end = end.ok_or_else(|| {
+                    RunError::Input(format!("the suite has no case {case} at this revision"))
+                })?;
+                order[..=end].to_vec()
+            }
+        };
+        let commands = self.commands()?;
+        let place = |case: &CaseId| order.iter().position(|c| c == case);
+        let picked = commands.run_in_order("trial", &cases, place);
+        if let Some(note) = picked.notes.first() {
+            return Err(RunError::Input(note.clone()));
+        }
+        for batch in picked.batches {
+            self.run_batch(guest, &batch, seen).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_batch(
+        &self,
+        guest: &mut Guest,
+        batch: &crate::suite::Batch,
+        seen: &mut Vec<Seen>,
+    ) -> Result<(), RunError> {
+        let host = |e: GuestError| RunError::Host(e.to_string());
+        let tar = super::session::pack(&batch.files).map_err(|e| RunError::Host(e.to_string()))?;
+        guest.put_tar(WORK_DIR, &tar).await.map_err(host)?;
+        let mut parser = self.runner.parser();
+        let idle = CASE_SILENCE.mul_f64(self.port.emulator.slowness.max(1.0));
+        let mut events = Vec::new();
+        let failed = {
+            let mut stream = guest
+                .run(&batch.command, idle, idle * 4)
+                .await
+                .map_err(host)?;
+            loop {
+                match stream.next().await {
+                    Ok(Output::Chunk(bytes)) => parser.feed_into(&bytes, &mut events),
+                    Ok(Output::End(_)) => break None,
+                    Err(error) => break Some(error),
+                }
+            }
+        };
+        events.extend(parser.finish());
+        seen.extend(events.into_iter().filter_map(|event| match event {
+            SuiteEvent::CaseEnded {
+                case,
+                outcome,
+                reason,
+                ..
+            } => Some(Seen {
+                case,
+                outcome,
+                reason,
+            }),
+            _ => None,
+        }));
+        let Some(error) = failed else { return Ok(()) };
+        if let (Some(crash), Some((case, _))) = (error.crash(), parser.take_open()) {
+            seen.push(Seen {
+                case,
+                outcome: match crash.kind {
+                    CrashKind::Panic => Outcome::Crashed,
+                    CrashKind::Hang => Outcome::Hung,
+                },
+                reason: Some(crash.title),
+            });
+        }
+        Err(host(error))
+    }
+
+    fn commands(&self) -> Result<Invocation, RunError> {
+        let slowness = self.port.emulator.slowness;
+        Invocation::new(
+            self.runner,
+            &self.cases_root,
+            WORK_DIR,
+            Some("tests"),
+            slowness,
+        )
+        .map_err(|e| RunError::Host(e.to_string()))
+    }
+}
+
+fn is_death(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Crashed | Outcome::Hung)
+}
+
+/// Runs a command in a guest; gives the first `most` bytes of its output, and its status.
+pub async fn output(
+    guest: &mut Guest,
+    command: &str,
+    most: usize,
+) -> Result<(Vec<u8>, i32), GuestError> {
+    let mut out = Vec::new();
+    let mut stream = guest.run(command, CASE_SILENCE, CASE_SILENCE * 4).await?;
+    loop {
+        match stream.next().await? {
+            Output::Chunk(bytes) => {
+                let room = most.saturating_sub(out.len()).min(bytes.len());
+                out.extend_from_slice(&bytes[..room]);
+            }
+            Output::End(status) => return Ok((out, status)),
+        }
+    }
+}

@@ -48,6 +48,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  fallout show\n  \
         fallout show last wire/t_pack:big_endian")]
     Show(ShowArgs),
+    /// Show how a case did in all runs, by port and revision; without a case, what is unsteady
+    #[command(after_help = "Examples:\n  fallout history wire/t_pack:big_endian\n  \
+        fallout history wire/t_pack:big_endian --port s390x\n  fallout history")]
+    History(HistoryArgs),
     /// Compare two runs
     #[command(after_help = "Example:\n  fallout diff 0199 last")]
     Diff(DiffArgs),
@@ -72,6 +76,15 @@ pub enum Command {
     /// Boot the very guest of a failure and open its shell
     #[command(after_help = "Example:\n  fallout repro last wire/t_pack:big_endian@s390x")]
     Repro(ReproArgs),
+    /// Run what pushes and schedules ask for, until it is told to stop
+    #[command(after_help = "Example:\n  fallout daemon --config /etc/fallout/daemon.yaml")]
+    Daemon(DaemonArgs),
+    /// Show the daemon's queue, or cancel a job of it
+    #[command(after_help = "Examples:\n  fallout queue\n  fallout queue --cancel 12")]
+    Queue(QueueArgs),
+    /// Set up git's hook that tells the daemon of pushes
+    #[command(subcommand)]
+    Hook(HookCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  fallout completions bash > /etc/bash_completion.d/fallout")]
     Completions(CompletionsArgs),
@@ -105,6 +118,65 @@ pub struct RunArgs {
     /// Cores to use [default: the matrix's limit, or all]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub jobs: Option<u32>,
+}
+
+/// `fallout daemon`
+#[derive(Debug, Args)]
+pub struct DaemonArgs {
+    /// The settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Utf8PathBuf,
+}
+
+/// `fallout queue`
+#[derive(Debug, Args)]
+pub struct QueueArgs {
+    /// Cancel this job: at once where it waits, else its guests are ended
+    #[arg(long, value_name = "JOB")]
+    pub cancel: Option<i64>,
+    /// Jobs to show at most, the newest first
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fallout hook`
+#[derive(Debug, Subcommand)]
+pub enum HookCommand {
+    /// Write the post-receive hook of a repository
+    #[command(after_help = "Example:\n  fallout hook install /srv/git/portable.git")]
+    Install {
+        /// The repository that is pushed to
+        repository: Utf8PathBuf,
+        /// The daemon's socket [default: daemon.sock in the runtime directory]
+        #[arg(long)]
+        socket: Option<Utf8PathBuf>,
+    },
+    /// What the hook calls: tells the daemon to look at its spools
+    #[command(hide = true)]
+    Knock {
+        /// The daemon's socket
+        #[arg(long)]
+        socket: Utf8PathBuf,
+    },
+}
+
+/// `fallout history`
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The case, `PROGRAM:CASE`; cases that go both ways, panics and ports where absent
+    pub case: Option<CaseId>,
+    /// Only this port
+    #[arg(long, requires = "case")]
+    pub port: Option<String>,
+    /// Attempts to show at most
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `fallout resume`

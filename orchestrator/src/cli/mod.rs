@@ -18,7 +18,10 @@ pub mod term;
 
 pub mod completions;
 pub mod console;
+pub mod daemon;
 pub mod diff;
+pub mod history;
+pub mod hook;
 pub mod image;
 pub mod matrix;
 pub mod plan;
@@ -73,6 +76,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Resume(args) => resume::run(&context, &args),
         Command::Plan(args) => plan::run(&context, &args),
         Command::Show(args) => show::run(&context, &args),
+        Command::History(args) => history::run(&context, &args),
         Command::Diff(args) => diff::run(&context, &args),
         Command::Report(args) => report::run(&context, &args),
         Command::Image(command) => image::run(&context, &command),
@@ -81,6 +85,9 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Sets(command) => sets::run(&context, &command),
         Command::Console(args) => console::run(&context, &args),
         Command::Repro(args) => repro::run(&context, &args),
+        Command::Daemon(args) => daemon::run(&context, &args),
+        Command::Queue(args) => daemon::queue(&context, &args),
+        Command::Hook(command) => hook::run(&context, &command),
         Command::Completions(args) => completions::run(&args),
     }
 }

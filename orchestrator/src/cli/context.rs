@@ -15,7 +15,7 @@ use super::args::Selection;
 use super::exit::Failure;
 
 /// What the global options and the environment say.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// Cache, state and sockets.
     pub dirs: Dirs,

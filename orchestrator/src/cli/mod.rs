@@ -20,9 +20,12 @@ pub mod bench;
 pub mod bisect;
 pub mod completions;
 pub mod console;
+pub mod daemon;
 pub mod diff;
 pub mod failure;
 pub mod flakes;
+pub mod history;
+pub mod hook;
 pub mod image;
 pub mod matrix;
 pub mod plan;
@@ -79,6 +82,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Resume(args) => resume::run(&context, &args),
         Command::Plan(args) => plan::run(&context, &args),
         Command::Show(args) => show::run(&context, &args),
+        Command::History(args) => history::run(&context, &args),
         Command::Diff(args) => diff::run(&context, &args),
         Command::Report(args) => report::run(&context, &args),
         Command::Image(command) => image::run(&context, &command),
@@ -92,6 +96,9 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Bench(args) => bench::run(&context, &args),
         Command::Bisect(args) => bisect::run(&context, &args),
         Command::Polluter(args) => polluter::run(&context, &args),
+        Command::Daemon(args) => daemon::run(&context, &args),
+        Command::Queue(args) => daemon::queue(&context, &args),
+        Command::Hook(command) => hook::run(&context, &command),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -3,6 +3,7 @@
 pub mod dirs;
 pub mod files;
 pub mod git;
+pub mod history;
 pub mod lock;
 pub mod machine;
 pub mod process;

@@ -43,6 +43,7 @@ CREATE TABLE attempt (
   tcase INTEGER NOT NULL, cell INTEGER NOT NULL, seq INTEGER NOT NULL,
   pass INTEGER NOT NULL, guest INTEGER NOT NULL, outcome INTEGER NOT NULL,
   duration_ms INTEGER, reason INTEGER,
+  counted INTEGER NOT NULL,           -- 0: its guest was not to be trusted
   PRIMARY KEY (tcase, cell, seq)
 ) WITHOUT ROWID;
 

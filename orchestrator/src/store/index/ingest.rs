@@ -45,8 +45,9 @@ struct Judged {
     verdict: Verdict,
 }
 
-/// A row that waits for its batch: case, cell, seq, pass, guest, outcome, duration, reason.
-type AttemptRow = (i64, i64, i64, i64, i64, i64, Option<i64>, Option<i64>);
+/// A row that waits for its batch: case, cell, seq, pass, guest, outcome, duration, reason,
+/// whether it counts.
+type AttemptRow = (i64, i64, i64, i64, i64, i64, Option<i64>, Option<i64>, bool);
 
 /// A run as it is being read.
 struct Reading {
@@ -351,6 +352,7 @@ impl Writer {
             words::of_outcome(a.outcome),
             a.duration.map(|d| d.as_millis() as i64),
             reason,
+            a.counts(),
         ))
     }
 
@@ -359,9 +361,9 @@ impl Writer {
         rows.sort_unstable();
         for chunk in rows.chunks(ROWS) {
             let mut sql = String::with_capacity(60 + chunk.len() * 18);
-            sql.push_str("INSERT OR IGNORE INTO attempt VALUES (?,?,?,?,?,?,?,?)");
+            sql.push_str("INSERT OR IGNORE INTO attempt VALUES (?,?,?,?,?,?,?,?,?)");
             for _ in 1..chunk.len() {
-                sql.push_str(",(?,?,?,?,?,?,?,?)");
+                sql.push_str(",(?,?,?,?,?,?,?,?,?)");
             }
             let failed = self.failed("write");
             let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(chunk.len() == ROWS);
@@ -374,7 +376,8 @@ impl Writer {
                     .bind(r.4)
                     .bind(r.5)
                     .bind(r.6)
-                    .bind(r.7);
+                    .bind(r.7)
+                    .bind(r.8);
             }
             query.execute(&mut self.db).await.map_err(failed)?;
         }
@@ -462,7 +465,7 @@ impl Writer {
 
     async fn flakes(&mut self, cell: i64, result: &CellResult) -> Result<(), StoreError> {
         let mut tally: BTreeMap<&CaseId, (i64, i64)> = BTreeMap::new();
-        for attempt in &result.attempts {
+        for attempt in result.attempts.iter().filter(|a| a.counts()) {
             let one = tally.entry(&attempt.case).or_default();
             match attempt.outcome.sense() {
                 Sense::Bad => *one = (one.0 + 1, one.1 + 1),

@@ -113,8 +113,10 @@ pub(super) async fn migrate(
     migrations: &[&'static str],
 ) -> Result<(), StoreError> {
     let failed = |e: sqlx::Error| StoreError::db("migrate", path, e);
+    // Two processes may open a new file at once: the second waits here, and finds it made.
+    let mut tx = db.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let row = sqlx::query("PRAGMA user_version")
-        .fetch_one(&mut *db)
+        .fetch_one(&mut *tx)
         .await
         .map_err(failed)?;
     let have = usize::try_from(row.get::<i64, _>(0)).unwrap_or(usize::MAX);
@@ -128,7 +130,6 @@ pub(super) async fn migrate(
         });
     }
     for (number, sql) in migrations.iter().enumerate().skip(have) {
-        let mut tx = db.begin().await.map_err(failed)?;
         sqlx::raw_sql(*sql)
             .execute(&mut *tx)
             .await
@@ -138,9 +139,8 @@ pub(super) async fn migrate(
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
     }
-    Ok(())
+    tx.commit().await.map_err(failed)
 }
 
 async fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {

@@ -108,7 +108,7 @@ impl Index {
         };
         let rows = sqlx::query(
             "SELECT r.name, r.started_ms, s.body AS suite, p.body AS port, v.body AS variant,
-               c.side, rev.body AS revision, a.cell, a.pass, a.outcome, a.duration_ms,
+               c.side, rev.body AS revision, a.cell, a.counted, a.pass, a.outcome, a.duration_ms,
                w.body AS reason
              FROM attempt a JOIN cell c ON c.id = a.cell JOIN run r ON r.id = c.run
                JOIN place l ON l.id = c.place JOIN text s ON s.id = l.suite
@@ -142,6 +142,7 @@ impl Index {
                             .get::<Option<i64>, _>("duration_ms")
                             .and_then(|ms| u64::try_from(ms).ok()),
                         reason: r.get("reason"),
+                        counted: r.get("counted"),
                         cursor: r.get("cell"),
                     })
                 })
@@ -160,7 +161,7 @@ impl Index {
                count(*) AS cells, sum(bad > 0 AND bad < n) AS mixed, avg(ms) AS mean
              FROM (SELECT a.cell, sum(a.outcome IN ({good},{bad})) AS n,
                      sum(a.outcome IN ({bad})) AS bad, avg(a.duration_ms) AS ms
-                   FROM (SELECT * FROM attempt WHERE tcase = ? ORDER BY cell DESC LIMIT ?) a
+                   FROM (SELECT * FROM attempt WHERE tcase = ? AND counted ORDER BY cell DESC LIMIT ?) a
                    GROUP BY a.cell) x
                JOIN cell c ON c.id = x.cell JOIN place l ON l.id = c.place
                JOIN text s ON s.id = l.suite JOIN text p ON p.id = l.port

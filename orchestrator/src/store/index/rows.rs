@@ -93,6 +93,8 @@ pub struct HistoryRow {
     pub duration_ms: Option<u64>,
     /// Why. Untrusted text.
     pub reason: Option<String>,
+    /// Whether it counts: its guest was to be trusted.
+    pub counted: bool,
     /// Where the next page begins: older than this.
     pub cursor: i64,
 }

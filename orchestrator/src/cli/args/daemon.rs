@@ -1,0 +1,65 @@
+//! The words of the daemon, its queue and hook, and of what the index answers.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand};
+
+use crate::model::CaseId;
+
+/// `fallout daemon`
+#[derive(Debug, Args)]
+pub struct DaemonArgs {
+    /// The settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Utf8PathBuf,
+}
+
+/// `fallout queue`
+#[derive(Debug, Args)]
+pub struct QueueArgs {
+    /// Cancel this job: at once where it waits, else its guests are ended
+    #[arg(long, value_name = "JOB")]
+    pub cancel: Option<i64>,
+    /// Jobs to show at most, the newest first
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fallout hook`
+#[derive(Debug, Subcommand)]
+pub enum HookCommand {
+    /// Write the post-receive hook of a repository
+    #[command(after_help = "Example:\n  fallout hook install /srv/git/portable.git")]
+    Install {
+        /// The repository that is pushed to
+        repository: Utf8PathBuf,
+        /// The daemon's socket [default: daemon.sock in the runtime directory]
+        #[arg(long)]
+        socket: Option<Utf8PathBuf>,
+    },
+    /// What the hook calls: tells the daemon to look at its spools
+    #[command(hide = true)]
+    Knock {
+        /// The daemon's socket
+        #[arg(long)]
+        socket: Utf8PathBuf,
+    },
+}
+
+/// `fallout history`
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The case, `PROGRAM:CASE`; cases that go both ways, panics and ports where absent
+    pub case: Option<CaseId>,
+    /// Only this port
+    #[arg(long, requires = "case")]
+    pub port: Option<String>,
+    /// Attempts to show at most
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

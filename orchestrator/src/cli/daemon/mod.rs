@@ -1,0 +1,225 @@
+//! `fallout daemon`: runs what pushes and schedules ask for.
+//!
+//! ```text
+//! hook --spool, knock--.
+//!                      +--> look: spools, schedules --> queue --> worker --> engine --> run
+//! clock ---------------'                                  ^                     |
+//!                                 `fallout queue`: list, cancel           index, verdict
+//! ```
+//!
+//! Level-triggered: every look reads what is there (spools, clocks, the queue), whether somebody
+//! knocked or not. A lost knock costs a second, a restart costs nothing, a `kill -9` costs what the
+//! running cases had not finished: their runs are adopted under the names that the queue has.
+//!
+//! Deliberately not here yet: pages, the API, and with it webhooks (their verification is in
+//! `trigger/webhook.rs`).
+
+mod intake;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::host::yaml;
+use crate::store::index::Index;
+use crate::store::queue::Queue;
+use crate::store::runs;
+use crate::trigger::Settings;
+
+use super::args::{DaemonArgs, QueueArgs};
+use super::context::Context;
+use super::drive::print;
+use super::exit::{Exit, Failure, Outcome};
+
+/// How long it may take until something is seen that nobody announced.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What all parts of the daemon share.
+struct Daemon {
+    context: Context,
+    settings: Settings,
+    queue: Queue,
+    index: Index,
+    stop: CancellationToken,
+}
+
+impl Daemon {
+    /// Where exported trees are.
+    fn trees(&self) -> Utf8PathBuf {
+        self.context.dirs.state.join("trees")
+    }
+}
+
+fn queue_path(context: &Context) -> Utf8PathBuf {
+    context.dirs.state.join("daemon.sqlite")
+}
+
+/// `fallout daemon`
+pub fn run(context: &Context, args: &DaemonArgs) -> Outcome {
+    let doc = yaml::read::<Settings>(&args.config, Settings::check)?;
+    let file = std::path::absolute(&args.config)
+        .ok()
+        .and_then(|p| Utf8PathBuf::from_path_buf(p).ok())
+        .ok_or_else(|| Failure::usage(format!("{}: not a path", args.config)))?;
+    let settings = doc.value.below(file.parent().unwrap_or(Utf8Path::new("/")));
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::INFO)
+        .try_init();
+    context.dirs.make_runtime()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let done = runtime.block_on(serve(context.clone(), settings));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    done
+}
+
+async fn serve(context: Context, settings: Settings) -> Outcome {
+    let socket = settings
+        .socket
+        .clone()
+        .unwrap_or_else(|| super::hook::default_socket(&context));
+    let queue = Queue::open(queue_path(&context).as_std_path()).await?;
+    let index = Index::open(context.dirs.state.join("index.sqlite").as_std_path()).await?;
+    let door = open_door(&socket)?;
+    let daemon = Arc::new(Daemon {
+        context,
+        settings,
+        queue,
+        index,
+        stop: CancellationToken::new(),
+    });
+    let mut runs: JoinSet<()> = JoinSet::new();
+    for job in daemon.queue.taken().await? {
+        info!(job = job.id, run = job.run, "going on with a run");
+        runs.spawn(worker::work(daemon.clone(), job));
+    }
+    info!(socket = socket.as_str(), "ready");
+    let mut signals = Signals::new()?;
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            knock = door.accept() => drop(knock),
+            Some(_) = runs.join_next(), if !runs.is_empty() => {}
+            () = signals.stop() => break,
+        }
+        if let Err(why) = intake::look(&daemon).await {
+            error!(
+                why = why.message,
+                "what was asked for could not be queued; it is tried again"
+            );
+        }
+        if let Err(why) = start_more(&daemon, &mut runs).await {
+            error!(why = why.message, "no run could be taken from the queue");
+        }
+    }
+    info!(
+        runs = runs.len(),
+        "stopping; runs under way are gone on with by the next start"
+    );
+    daemon.stop.cancel();
+    while runs.join_next().await.is_some() {}
+    let _ = std::fs::remove_file(&socket);
+    Ok(Exit::Clean)
+}
+
+async fn start_more(daemon: &Arc<Daemon>, runs: &mut JoinSet<()>) -> Result<(), Failure> {
+    while runs.len() < daemon.settings.runs_at_once as usize {
+        let Some(job) = daemon.queue.take(&runs::new_id()).await? else {
+            break;
+        };
+        info!(
+            job = job.id,
+            run = job.run,
+            commit = job.change.new,
+            "started"
+        );
+        runs.spawn(worker::work(daemon.clone(), job));
+    }
+    Ok(())
+}
+
+/// The socket at which hooks knock. One that a killed daemon left is taken over; a live one is not.
+fn open_door(socket: &Utf8Path) -> Result<UnixListener, Failure> {
+    if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        return Err(Failure::usage(format!("{socket}: another daemon is there")));
+    }
+    let _ = std::fs::remove_file(socket);
+    UnixListener::bind(socket).map_err(|e| Failure::host(format!("{socket}: {e}")))
+}
+
+struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).map_err(|e| Failure::host(format!("signals: {e}")));
+        Ok(Self(
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+        ))
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+        warn!("asked to stop");
+    }
+}
+
+/// `fallout queue`
+pub fn queue(context: &Context, args: &QueueArgs) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let shown: Result<String, Failure> = runtime.block_on(async {
+        let queue = Queue::open(queue_path(context).as_std_path()).await?;
+        if let Some(id) = args.cancel {
+            let state = queue.cancel(id, "hand").await?;
+            let state = state.ok_or_else(|| Failure::usage(format!("no job {id}")))?;
+            return Ok(format!("job {id} is {}", state.word()));
+        }
+        let jobs = queue.list(None, args.limit).await?;
+        if args.json {
+            return serde_json::to_string_pretty(&jobs).map_err(Failure::internal);
+        }
+        let mut out = String::new();
+        for job in &jobs {
+            let findings = job
+                .findings
+                .map_or(String::new(), |n| format!(", {n} findings"));
+            let note = match job.note.as_str() {
+                "" => String::new(),
+                note => format!("  {}", crate::host::text::line(note.as_bytes(), 200)),
+            };
+            out.push_str(&format!(
+                "{:>5}  {:<10} {:<8} {} {} {:.12}  {}{findings}{note}\n",
+                job.id,
+                job.state.word(),
+                job.priority.word(),
+                job.change.repository,
+                job.change.reference,
+                job.change.new,
+                job.run.as_deref().unwrap_or("-"),
+            ));
+        }
+        Ok(out)
+    });
+    print(&shown?)?;
+    Ok(Exit::Clean)
+}

@@ -1,0 +1,160 @@
+//! One job of the queue, from its commit to its verdict: the same engine as `fallout run`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::cli::args::Selection;
+use crate::cli::exit::Failure;
+use crate::cli::hook::git_dir;
+use crate::engine::{self, Finished, Setup};
+use crate::host::history;
+use crate::model::{JobState, RunId};
+use crate::report;
+use crate::store::queue::Job;
+use crate::store::runs::{RunDir, RunRecord};
+
+use super::Daemon;
+
+/// How often a run asks whether it is to be cancelled.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// Carries a job out and tells the queue. Where the daemon stops first, the job stays running in
+/// the queue: the next start goes on with it.
+pub async fn work(daemon: Arc<Daemon>, job: Job) {
+    let cancel = daemon.stop.child_token();
+    let asking = tokio::spawn(ask(daemon.clone(), job.id, cancel.clone()));
+    let done = attempt(&daemon, &job, cancel).await;
+    asking.abort();
+    let now = daemon.queue.get(job.id).await.ok().flatten();
+    let cancelling = now.is_some_and(|j| j.state == JobState::Cancelling);
+    let (next, note, findings) = match &done {
+        Ok(finished) if finished.report.interrupted && !cancelling => {
+            info!(job = job.id, "interrupted; the next start goes on with it");
+            return;
+        }
+        Ok(finished) if finished.report.interrupted => {
+            let note = "cancelled while it ran".to_owned();
+            (JobState::Cancelled, note, None)
+        }
+        Ok(finished) => {
+            let note = match finished.host_trouble {
+                true => "some cells say nothing: host or emulator".to_owned(),
+                false => String::new(),
+            };
+            let findings = finished.report.verdict.findings.len() as u64;
+            (JobState::Done, note, Some(findings))
+        }
+        Err(_) if daemon.stop.is_cancelled() => return,
+        Err(failure) => (JobState::Failed, failure.message.clone(), None),
+    };
+    info!(job = job.id, state = next.word(), findings, note, "ended");
+    if let Err(why) = daemon.queue.step(job.id, next, &note, findings).await {
+        error!(job = job.id, %why, "the queue did not take the end of a job");
+    }
+    if let Some(run) = &job.run {
+        let path = daemon.context.dirs.runs().join(run).into_std_path_buf();
+        if let Err(why) = daemon.index.ingest(&RunDir { path }).await {
+            error!(run, %why, "the index did not take a run; it is tried again with the next");
+        }
+    }
+}
+
+/// Cancels the run once the queue says so, whoever told the queue.
+async fn ask(daemon: Arc<Daemon>, id: i64, cancel: CancellationToken) {
+    loop {
+        tokio::time::sleep(ASK_EVERY).await;
+        let job = daemon.queue.get(id).await.ok().flatten();
+        if job.is_some_and(|j| j.state == JobState::Cancelling) {
+            cancel.cancel();
+            return;
+        }
+    }
+}
+
+async fn attempt(
+    daemon: &Arc<Daemon>,
+    job: &Job,
+    cancel: CancellationToken,
+) -> Result<Finished, Failure> {
+    let (own, job) = (daemon.clone(), job.clone());
+    let prepared = tokio::task::spawn_blocking(move || prepare(&own, &job)).await;
+    let (setup, record, run) =
+        prepared.map_err(|e| Failure::internal(format!("preparing a run: {e}")))??;
+    let _owner = run.lock()?;
+    let bus = engine::run::open_bus(&run)?;
+    let finished = engine::execute(setup, record, run.clone(), bus.clone(), cancel).await;
+    bus.close();
+    let finished = finished?;
+    let page = report::html::render(&finished.report).map_err(Failure::internal)?;
+    run.write_file("report.html", page.as_bytes())?;
+    Ok(finished)
+}
+
+/// The commit's tree, the matrix on it, and the run's directory: a new one, or that of an earlier
+/// process.
+fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Failure> {
+    let change = &job.change;
+    let repository = daemon
+        .settings
+        .repository(&change.repository)
+        .ok_or_else(|| Failure::usage(format!("no repository '{}'", change.repository)))?;
+    let tree = daemon.trees().join(&change.repository).join(&change.new);
+    history::export(&git_dir(&repository.path), &change.new, &tree).map_err(Failure::host)?;
+    let source = tree.join(&job.spec.source_dir);
+    let only = Selection {
+        ports: job.spec.ports.clone(),
+        suites: job.spec.suites.clone(),
+    };
+    let matrix = Utf8PathBuf::from_path_buf(job.spec.matrix.clone())
+        .map_err(|p| Failure::usage(format!("{}: not a UTF-8 path", p.display())))?;
+    let cores = daemon.settings.cores;
+    let mut setup = crate::cli::run::setup(&daemon.context, &matrix, &only, false, cores)?;
+    let sources = replaced(&mut setup, &source);
+    if sources.is_empty() {
+        let message =
+            format!("{matrix}: no selected suite has a source.path that a commit could replace");
+        return Err(Failure::usage(message));
+    }
+    let id = RunId(job.run.clone().unwrap_or_default());
+    let path = daemon.context.dirs.runs().join(&id.0);
+    if path.join("run.json").is_file() {
+        let run = RunDir {
+            path: path.into_std_path_buf(),
+        };
+        return Ok((setup, run.record()?, run));
+    }
+    let record = RunRecord {
+        format: 1,
+        id,
+        matrix_path: matrix.into(),
+        matrix: setup.resolved.name.clone(),
+        images_dir: setup.images.clone().into(),
+        started: jiff::Timestamp::now(),
+        ports: only.ports,
+        suites: only.suites,
+        fresh: false,
+        revisions: sources
+            .into_iter()
+            .map(|suite| (suite, change.new.clone()))
+            .collect(),
+    };
+    let run = RunDir::create(daemon.context.dirs.runs().as_std_path(), &record)?;
+    Ok((setup, record, run))
+}
+
+/// Puts the commit's tree in the place of the suites' own, where they have one on this machine.
+/// Returns the suites that it is for.
+fn replaced(setup: &mut Setup, source: &Utf8Path) -> Vec<String> {
+    let mut suites = Vec::new();
+    for suite in &mut setup.resolved.suites {
+        if let Some(path) = &mut suite.project.source.path {
+            *path = source.to_owned();
+            suites.push(suite.name.clone());
+        }
+    }
+    suites
+}

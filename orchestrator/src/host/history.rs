@@ -1,0 +1,98 @@
+//! What a trigger asks git: which commit a reference names, what a change touches, a commit's tree.
+//!
+//! Callers hand in object names and references that were checked (`trigger/hook.rs`). Repositories are
+//! only read; one of another user is read too, because the settings name it.
+
+use camino::Utf8Path;
+
+use super::git::{GitError, GitTree, checkout, output, plain, tree_of};
+
+fn reading(repository: &Utf8Path) -> std::process::Command {
+    let mut command = plain(repository);
+    command.args(["-c", &format!("safe.directory={repository}")]);
+    command
+}
+
+/// The commit that a reference or an object name stands for; none where there is no such. Blocks.
+pub fn commit(repository: &Utf8Path, name: &str) -> Result<Option<String>, GitError> {
+    let mut command = reading(repository);
+    command.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
+    command.arg(format!("{name}^{{commit}}"));
+    match output(command, "rev-parse") {
+        Ok(said) => Ok(Some(said.trim().to_owned()).filter(|id| !id.is_empty())),
+        Err(GitError::Failed { said, .. }) if said.is_empty() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The paths that differ between two commits. Blocks.
+pub fn changed(repository: &Utf8Path, old: &str, new: &str) -> Result<Vec<String>, GitError> {
+    let mut command = reading(repository);
+    command.args(["diff-tree", "-r", "-z", "--name-only", "--no-renames"]);
+    command.args(["--end-of-options", old, new]);
+    let said = output(command, "diff-tree")?;
+    let paths = said.split('\0').filter(|p| !p.is_empty());
+    Ok(paths.map(str::to_owned).collect())
+}
+
+/// Writes a commit's tree to `dir`, whole or not at all. One that is there already is left alone:
+/// its name says what is in it. Blocks.
+pub fn export(repository: &Utf8Path, commit: &str, dir: &Utf8Path) -> Result<(), GitError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let no_revision = || GitError::NoRevision {
+        url: repository.to_string(),
+        revision: commit.to_owned(),
+    };
+    let tree = GitTree {
+        repo: repository.to_owned(),
+        id: tree_of(repository, commit)?.ok_or_else(no_revision)?,
+    };
+    let parent = dir.parent().unwrap_or(Utf8Path::new("."));
+    std::fs::create_dir_all(parent)?;
+    let half = tempfile::tempdir_in(parent)?;
+    let at = Utf8Path::from_path(half.path()).ok_or_else(no_revision)?;
+    checkout(&tree, &at.join("tree"), &at.join("index"))?;
+    match std::fs::rename(at.join("tree"), dir) {
+        // Another job exported the same commit meanwhile.
+        Err(_) if dir.is_dir() => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git(dir: &Utf8Path, args: &[&str]) {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=n", "-c", "user.email=e@x", "-C"]);
+        command.arg(dir).args(args);
+        output(command, args[0]).unwrap();
+    }
+
+    #[test]
+    fn a_commit_is_found_compared_and_exported() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(tmp.path()).unwrap();
+        git(dir, &["init", "-q", "-b", "main"]);
+        let repository = dir.join(".git");
+        let mut commits = Vec::new();
+        for (file, text) in [("a", "1"), ("b c", "2")] {
+            std::fs::write(dir.join(file), text).unwrap();
+            git(dir, &["add", "."]);
+            git(dir, &["commit", "-qm", file]);
+            commits.push(commit(&repository, "refs/heads/main").unwrap().unwrap());
+        }
+        assert_eq!(commit(&repository, "refs/heads/none").unwrap(), None);
+        let paths = changed(&repository, &commits[0], &commits[1]).unwrap();
+        assert_eq!(paths, ["b c"]);
+        let to = dir.join("out/first");
+        export(&repository, &commits[0], &to).unwrap();
+        assert!(to.join("a").is_file() && !to.join("b c").exists());
+        export(&repository, &commits[0], &to).unwrap();
+        assert!(export(&repository, &"f".repeat(40), &dir.join("out/none")).is_err());
+        assert!(!dir.join("out/none").exists());
+    }
+}

@@ -13,6 +13,10 @@ const STAGES: [&str; 9] = [
 const PURE: &[&str] = &[
     "trigger/",
     "build/messages.rs",
+    "build/netbsd/log.rs",
+    "build/netbsd/progress.rs",
+    "build/netbsd/signature.rs",
+    "build/netbsd/stage.rs",
     "build/sets/",
     "model/",
     "plan/",

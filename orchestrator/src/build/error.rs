@@ -9,6 +9,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::messages::CompilerMessage;
+use super::netbsd::Broken;
 use crate::host::files::FileError;
 use crate::host::git::GitError;
 use crate::model::StageResult;
@@ -25,6 +26,18 @@ pub enum BuildError {
         status: String,
         /// The first complaint of a compiler, a linker or make.
         message: Option<CompilerMessage>,
+    },
+    /// `build.sh` failed: the product's fault. The first line is the failure's signature.
+    #[error("{stage} failed: {}{}{}", .broken.signature, broken_at(.broken), more(.step, .status))]
+    Release {
+        /// The stage: `kernel`.
+        stage: &'static str,
+        /// What its output told.
+        broken: Box<Broken>,
+        /// The step.
+        step: Box<FailedStep>,
+        /// How it ended.
+        status: String,
     },
     /// A patch of the series does not apply: the product's fault.
     #[error("patch {patch} does not apply{}{}", place(.file.as_deref(), .hunk.as_deref()), indent(.output))]
@@ -103,6 +116,8 @@ impl BuildError {
     /// The result of the cell that this build was for.
     pub fn stage(&self) -> StageResult {
         match self {
+            Self::Release { broken, .. } if broken.is_sets_mismatch() => StageResult::SetsMismatch,
+            Self::Release { .. } => StageResult::BuildFailed,
             Self::Failed { .. } | Self::PatchFailed { .. } | Self::TimedOut { .. } => {
                 StageResult::BuildFailed
             }
@@ -117,6 +132,7 @@ impl BuildError {
     pub fn log(&self) -> Option<&Utf8Path> {
         match self {
             Self::Failed { step, .. }
+            | Self::Release { step, .. }
             | Self::TimedOut { step, .. }
             | Self::Exhausted { step, .. } => step.log.as_deref(),
             _ => None,
@@ -137,6 +153,12 @@ impl From<GitError> for BuildError {
                 cause,
             },
             GitError::File(e) => e.into(),
+            GitError::Patch { name, said } => Self::PatchFailed {
+                patch: name.into(),
+                file: None,
+                hunk: None,
+                output: said,
+            },
             e @ (GitError::NoRevision { .. } | GitError::Failed { .. }) => Self::Source {
                 path: "source.git".into(),
                 why: e.to_string(),
@@ -173,6 +195,18 @@ impl<T> Doing<T> for io::Result<T> {
 
 fn said(message: Option<&CompilerMessage>, status: &str) -> String {
     message.map_or_else(|| status.to_owned(), ToString::to_string)
+}
+
+fn broken_at(broken: &Broken) -> String {
+    let mut text = String::new();
+    if let Some(message) = &broken.message {
+        text += &format!("\n  {message}");
+    }
+    if let Some(target) = &broken.target {
+        let dir = broken.dir.as_deref().unwrap_or("?");
+        text += &format!("\n  target {target} in {dir}");
+    }
+    text
 }
 
 fn more(step: &FailedStep, status: &str) -> String {

@@ -15,6 +15,7 @@ pub mod cache;
 pub mod error;
 pub mod make;
 pub mod messages;
+pub mod netbsd;
 mod pack;
 mod run;
 pub mod sets;

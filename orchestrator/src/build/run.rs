@@ -28,6 +28,9 @@ const TAIL_LINES: usize = 25;
 /// How long the output of processes that a step left in the background is waited for.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// Is shown each line of a log as it is written.
+pub(super) type Watch = Box<dyn FnMut(&[u8]) + Send>;
+
 /// The whole output of a build on its way into a file, and what was understood of it.
 pub(super) struct Log {
     file: zstd::Encoder<'static, File>,
@@ -35,6 +38,8 @@ pub(super) struct Log {
     line: Vec<u8>,
     tail: VecDeque<String>,
     pub scanner: Scanner,
+    /// Is shown every line.
+    pub watch: Option<Watch>,
 }
 
 impl Log {
@@ -46,6 +51,7 @@ impl Log {
             line: Vec::new(),
             tail: VecDeque::new(),
             scanner: Scanner::new(tree.as_str()),
+            watch: None,
         })
     }
 
@@ -87,6 +93,9 @@ impl Log {
             return;
         }
         self.scanner.line(&self.line);
+        if let Some(watch) = &mut self.watch {
+            watch(&self.line);
+        }
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }

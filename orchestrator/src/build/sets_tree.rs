@@ -88,8 +88,11 @@ pub fn reported(destdir: &Utf8Path) -> Result<Option<Reported>, BuildError> {
     let mut found = Reported::default();
     found.sets.extra = extra;
     found.sets.missing = missing;
-    found.metalog.extra = read("SETS.metalog.extra")?.unwrap_or_default();
-    found.metalog.missing = read("SETS.metalog.missing")?.unwrap_or_default();
+    // Without a METALOG everything would be missing in it.
+    if destdir.join("SETS.mlist").exists() {
+        found.metalog.extra = read("SETS.metalog.extra")?.unwrap_or_default();
+        found.metalog.missing = read("SETS.metalog.missing")?.unwrap_or_default();
+    }
     Ok(Some(found))
 }
 
@@ -109,9 +112,14 @@ mod tests {
         assert_eq!(reported(dir).unwrap(), None);
         fs::write(dir.join("SETS.destdir.extra"), "./usr/bin/x\n").unwrap();
         fs::write(dir.join("SETS.destdir.missing"), "").unwrap();
+        fs::write(dir.join("SETS.metalog.missing"), "./usr/bin/x\n").unwrap();
         let got = reported(dir).unwrap().unwrap();
         assert_eq!(got.sets.extra, ["./usr/bin/x".to_owned()].into());
         assert!(got.sets.missing.is_empty());
+        assert!(got.metalog.missing.is_empty(), "there was no METALOG");
+        fs::write(dir.join("SETS.mlist"), "").unwrap();
+        let got = reported(dir).unwrap().unwrap();
+        assert_eq!(got.metalog.missing.len(), 1);
     }
 
     #[test]

@@ -73,6 +73,12 @@ pub enum Command {
     /// Check matrix files
     #[command(subcommand)]
     Matrix(MatrixCommand),
+    /// Build a NetBSD release, or a part of it, for a port
+    #[command(
+        after_help = "Examples:\n  fallout build netbsd.yaml --port amd64 --stage kernel=GENERIC\n  \
+        fallout build netbsd.yaml --port evbarm-earmv7hf --stage release --side baseline"
+    )]
+    Build(BuildArgs),
     /// Check a tree's set lists against a build, and propose a patch
     #[command(subcommand)]
     Sets(SetsCommand),
@@ -277,6 +283,29 @@ pub enum MatrixCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<Utf8PathBuf>,
     },
+}
+
+/// `fallout build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The project file, of kind netbsd
+    pub project: Utf8PathBuf,
+    /// The port: MACHINE or MACHINE-ARCH
+    #[arg(long, value_name = "PORT")]
+    pub port: crate::build::netbsd::Target,
+    /// The stage: tools, kernel=CONF, distribution, sets, release, live-image, install-image,
+    /// iso-image; those before it are built where they are stale
+    #[arg(long, value_name = "STAGE")]
+    pub stage: crate::build::netbsd::Stage,
+    /// With the project's patches, or without
+    #[arg(long, value_enum, default_value = "candidate")]
+    pub side: SideArg,
+    /// Print what was made as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Compilers at the same time [default: what cores and memory allow]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub jobs: Option<u32>,
 }
 
 /// `fallout sets …`

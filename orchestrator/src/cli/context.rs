@@ -150,7 +150,7 @@ impl Context {
 }
 
 /// A project file whose tree and series are there.
-fn load_project(file: &Utf8Path) -> Result<Project, YamlError> {
+pub(super) fn load_project(file: &Utf8Path) -> Result<Project, YamlError> {
     let doc = yaml::read::<Project>(file, Project::check)?;
     let dir = file.parent().unwrap_or(Utf8Path::new(""));
     let mut problems = Vec::new();

@@ -10,6 +10,7 @@ use clap::Parser as _;
 
 pub mod args;
 pub mod attach;
+pub mod build;
 pub mod context;
 pub mod drive;
 pub mod exit;
@@ -88,6 +89,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Image(command) => image::run(&context, &command),
         Command::Port(command) => port::run(&context, &command),
         Command::Matrix(command) => matrix::run(&context, &command),
+        Command::Build(args) => build::run(&context, &args),
         Command::Sets(command) => sets::run(&context, &command),
         Command::Console(args) => console::run(&context, &args),
         Command::Repro(args) => repro::run(&context, &args),

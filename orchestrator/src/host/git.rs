@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::files::FileError;
+use super::files::{self, FileError};
 use super::lock::{Hold, Lock, try_lock};
+use super::series::Patch;
 use super::text;
 use crate::model::Key;
 
@@ -32,6 +33,14 @@ pub enum GitError {
         url: String,
         /// What was asked for.
         revision: String,
+    },
+    /// A patch does not apply to a tree.
+    #[error("patch {name} does not apply: {said}")]
+    Patch {
+        /// The patch as its series names it.
+        name: String,
+        /// What git said, bounded.
+        said: String,
     },
     /// Git failed.
     #[error("git {doing} failed: {said}")]
@@ -256,6 +265,64 @@ pub fn checkout(tree: &GitTree, to: &Utf8Path, index: &Utf8Path) -> Result<(), G
         .env("GIT_INDEX_FILE", index)
         .args(["read-tree", "--reset", "-u", &tree.id]);
     output(command, "read-tree").map(|_| ())
+}
+
+/// The tree with patches applied to it, as a tree in the same repository: no checkout is needed, and
+/// equal patches on equal trees are the same tree. What was made once is remembered. Blocks.
+pub fn patched(tree: &GitTree, series: &Key, patches: &[Patch]) -> Result<GitTree, GitError> {
+    let name = Key::of("patched 1", &[tree.id.as_bytes(), series.0.as_bytes()]);
+    let note = tree.repo.join("fallout").join(name.short());
+    if let Ok(id) = fs::read_to_string(&note)
+        && is_id(&id)
+        && has(&tree.repo, &id)?
+    {
+        let repo = tree.repo.clone();
+        return Ok(GitTree { repo, id });
+    }
+    let keep = tempfile::tempdir()?;
+    let dir = Utf8Path::from_path(keep.path())
+        .ok_or_else(|| io::Error::other("the directory for temporary files has an odd name"))?;
+    let command = |words: &[&str]| {
+        let mut command = plain(&tree.repo);
+        command.env("GIT_INDEX_FILE", dir.join("index"));
+        command.current_dir(dir).args(words);
+        command
+    };
+    output(command(&["read-tree", &tree.id]), "read-tree")?;
+    for patch in patches {
+        let file = dir.join("patch");
+        fs::write(&file, &patch.bytes)?;
+        let words = ["apply", "--cached", "--whitespace=nowarn", file.as_str()];
+        match output(command(&words), "apply") {
+            Ok(_) => {}
+            Err(GitError::Failed { said, .. }) => {
+                let name = patch.name.clone();
+                return Err(GitError::Patch { name, said });
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    let id = output(command(&["write-tree"]), "write-tree")?;
+    let id = id.trim().to_owned();
+    files::write_atomic(&note, id.as_bytes())?;
+    let repo = tree.repo.clone();
+    Ok(GitTree { repo, id })
+}
+
+/// What is in a directory of a tree: name and, for its content, mode and object id. Empty where there
+/// is no such directory. Blocks.
+pub fn entries(tree: &GitTree, dir: &str) -> Result<Vec<(String, String)>, GitError> {
+    let mut command = plain(&tree.repo);
+    command.args(["ls-tree", "-z", &format!("{}:{dir}", tree.id)]);
+    let said = match output(command, "ls-tree") {
+        Ok(said) => said,
+        Err(GitError::Failed { .. }) => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let entries = said.split('\0').filter_map(|e| e.split_once('\t'));
+    Ok(entries
+        .map(|(content, name)| (name.to_owned(), content.to_owned()))
+        .collect())
 }
 
 #[cfg(test)]

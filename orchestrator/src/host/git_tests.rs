@@ -93,6 +93,40 @@ fn a_second_checkout_touches_only_what_differs() {
 }
 
 #[test]
+fn a_patched_tree_is_the_tree_of_the_change() {
+    let repo = Repo::new();
+    repo.commit("a.c", "1\n");
+    repo.commit("sub/b.c", "1\n");
+    let base = ensure(&repo.cache(), repo.checkout().as_str(), "main").unwrap();
+    repo.commit("sub/b.c", "2\n");
+    let diff = repo.git(&["diff", "HEAD~1"]);
+    let change = ensure(&repo.cache(), repo.checkout().as_str(), "main").unwrap();
+    let patch = |text: &str| Patch {
+        name: "p".to_owned(),
+        bytes: text.as_bytes().to_vec(),
+    };
+    let series = Key::of("s", &[]);
+    for _ in 0..2 {
+        let made = patched(&base, &series, &[patch(&diff)]).unwrap();
+        assert_eq!(made, change);
+    }
+    let error = patched(&change, &series, &[patch(&diff)]).unwrap_err();
+    assert!(
+        error.to_string().starts_with("patch p does not apply: "),
+        "{error}"
+    );
+    // Only what differs has another entry.
+    let names = |dir: &str| -> Vec<String> {
+        let (old, new) = (entries(&base, dir).unwrap(), entries(&change, dir).unwrap());
+        let changed = new.into_iter().filter(|e| !old.contains(e));
+        changed.map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(""), ["sub"]);
+    assert_eq!(names("sub"), ["b.c"]);
+    assert!(entries(&base, "none").unwrap().is_empty());
+}
+
+#[test]
 fn what_is_not_there_is_told_by_name() {
     let repo = Repo::new();
     repo.commit("a.c", "1");

@@ -51,6 +51,10 @@ impl Project {
         check_name("name", &self.name, &mut found);
         self.source.check("source", &mut found);
         self.build.check("build", &mut found);
+        if self.build.kind == BuildKind::Netbsd && self.source.git.is_none() {
+            let message = "a release is built from a git revision: expected source.git";
+            found.push(Problem::new("source", message));
+        }
         if let Some(cases) = &self.cases {
             check_guest_path("cases", cases, &mut found);
         }
@@ -157,6 +161,8 @@ impl Source {
 pub enum BuildKind {
     /// `make`, then `make install DESTDIR=…`, with the port's cross compiler.
     Make,
+    /// A NetBSD release, by the tree's own `build.sh`.
+    Netbsd,
 }
 
 /// How a tree is built for a port on the host and installed for the guest.
@@ -189,8 +195,12 @@ pub struct BuildSpec {
     /// Lines for `sh -e` after the installation, for what the makefiles do not do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub finish: Vec<String>,
-    /// Where it is installed in the guest: `/usr/tests/portable`.
+    /// Where it is installed in the guest: `/usr/tests/portable`. Of `make` alone.
+    #[serde(default)]
     pub prefix: String,
+    /// Variables of the release's makefiles (`-V NAME=value`): `MKX11: "no"`. Of `netbsd` alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
     /// Further environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -221,7 +231,16 @@ fn build_timeout() -> Duration {
 
 impl BuildSpec {
     fn check(&self, at: &str, found: &mut Vec<Problem>) {
-        check_guest_path(&format!("{at}.prefix"), &self.prefix, found);
+        match self.kind {
+            BuildKind::Make => {
+                check_guest_path(&format!("{at}.prefix"), &self.prefix, found);
+                if !self.variables.is_empty() {
+                    let message = "are of kind netbsd: expected args with kind make";
+                    found.push(Problem::new(format!("{at}.variables"), message));
+                }
+            }
+            BuildKind::Netbsd => self.check_netbsd(at, found),
+        }
         if self.dir.is_absolute() || self.dir.components().any(|c| c.as_str() == "..") {
             found.push(Problem::new(
                 format!("{at}.dir"),
@@ -240,13 +259,32 @@ impl BuildSpec {
                 "is zero: expected for example 30m",
             ));
         }
-        for name in self.env.keys() {
-            if !is_env_name(name) {
+        let named = [("env", &self.env), ("variables", &self.variables)];
+        for (field, names) in named {
+            for name in names.keys().filter(|name| !is_env_name(name)) {
                 found.push(Problem::new(
-                    format!("{at}.env.{name}"),
+                    format!("{at}.{field}.{name}"),
                     "is not a variable's name: expected letters, digits and _",
                 ));
             }
+        }
+    }
+
+    /// What `make` is told and `build.sh` is not.
+    fn check_netbsd(&self, at: &str, found: &mut Vec<Problem>) {
+        let given = [
+            ("prefix", !self.prefix.is_empty()),
+            ("dir", !is_here(&self.dir)),
+            ("commands", !self.commands.is_empty()),
+            ("args", !self.args.is_empty()),
+            ("targets", !self.targets.is_empty()),
+            ("install", self.install != install()),
+            ("finish", !self.finish.is_empty()),
+        ];
+        for (field, _) in given.iter().filter(|(_, given)| *given) {
+            let message =
+                "is of kind make: expected kind, variables, env and timeout with kind netbsd";
+            found.push(Problem::new(format!("{at}.{field}"), message));
         }
     }
 }

@@ -9,6 +9,7 @@ use super::matrix::{Baseline, Limits, Matrix, Retries, Runner, SuiteSpec, no_pat
 use super::policy::{Order, Repeats, Shards};
 use crate::model::known::Registry;
 use crate::model::problem::Problem;
+use crate::model::project::BuildKind;
 use crate::model::{Port, PortName, Project, Side};
 
 /// A matrix with everything it refers to.
@@ -149,6 +150,11 @@ pub fn resolve(
         if spec.baseline == Baseline::Unpatched && project.patches.is_none() {
             problems.push(no_patches(&at));
         }
+        if project.build.kind != BuildKind::Make {
+            let message = "builds a release, which no guest of a matrix can run yet: expected a \
+                           project of kind make here, and fallout build for this one";
+            problems.push(Problem::new(&at, message));
+        }
         let points: Vec<Point> = matrix
             .points(spec)
             .map(|(port, variant)| Point {
@@ -203,6 +209,18 @@ fn join(spec: &SuiteSpec, base: &Utf8Path, file: Option<&ProjectFile>) -> Option
         Some((path, project)) => (path.parent().unwrap_or(Utf8Path::new("")), project.clone()),
         None => (base, spec.inline_project()?),
     };
+    located(&mut project, dir);
+    if let Some(own) = &spec.patches {
+        project.patches = Some(tidy(&base.join(own)));
+    }
+    if let Some(cases) = &spec.cases {
+        project.cases = Some(cases.clone());
+    }
+    Some(project)
+}
+
+/// Makes a project's paths relative to what its file's directory `dir` is relative to.
+pub fn located(project: &mut Project, dir: &Utf8Path) {
     if let Some(path) = &mut project.source.path {
         *path = tidy(&dir.join(&*path));
     }
@@ -211,15 +229,9 @@ fn join(spec: &SuiteSpec, base: &Utf8Path, file: Option<&ProjectFile>) -> Option
     {
         git.url = tidy(&dir.join(path)).into_string();
     }
-    project.patches = match (&spec.patches, &project.patches) {
-        (Some(own), _) => Some(tidy(&base.join(own))),
-        (None, Some(theirs)) => Some(tidy(&dir.join(theirs))),
-        (None, None) => None,
-    };
-    if let Some(cases) = &spec.cases {
-        project.cases = Some(cases.clone());
+    if let Some(patches) = &mut project.patches {
+        *patches = tidy(&dir.join(&*patches));
     }
-    Some(project)
 }
 
 /// The path without `.` and, where a name is in front of it, `..`: for people's eyes. A symbolic

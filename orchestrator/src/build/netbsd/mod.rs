@@ -1,0 +1,41 @@
+//! The `netbsd` builder: a release, or a part of it, by the tree's own `build.sh`.
+//!
+//! ```text
+//! revision + series -> git tree -> keys of the stages ── all known? -> nothing is run
+//!                          │
+//!                     work tree (only what differs is written)
+//!                          │
+//!        tools -> kernel=CONF | distribution -> sets | release -> images
+//!                          │  log.rs: steps, failure; progress.rs: how far
+//!                     record + artifacts
+//! ```
+//!
+//! Everything of a project is in one place of the cache, `netbsd/PROJECT/`: the work tree, and for each
+//! port its object directory, tools, DESTDIR and release, which later builds go on from (`build.sh -u`).
+//! A stage whose key is that of its last record is not run at all. One build at a time uses a
+//! project's place; another one waits.
+//!
+//! Deliberately not here: what a change could leave stale *within* a stage. That is make's business,
+//! and what an updating build leaves in DESTDIR from earlier revisions stays there.
+
+mod drive;
+mod keys;
+mod log;
+mod progress;
+mod sandbox;
+mod signature;
+mod space;
+mod stage;
+
+pub use drive::{Made, Request, Tell, build};
+pub use keys::Keys;
+pub use log::{Broken, BuildLog, Step};
+pub use progress::{Earlier, Progress};
+pub use signature::Places;
+pub use space::{Artifact, Record};
+pub use stage::{Dirs, Stage, Target, words};
+
+#[cfg(test)]
+mod log_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,292 @@
+//! The driver with a `build.sh` of our own, in a repository of our own.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Mutex;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::*;
+use crate::build::error::BuildError;
+use crate::build::source::{self, Series};
+use crate::host::git;
+use crate::model::{Project, StageResult};
+
+/// Does what `build.sh` would do, as far as anybody here looks: notes the call, makes what the stage
+/// makes, prints what it prints.
+const BUILD_SH: &str = r##"
+while getopts Uum:a:O:T:D:R:j:V: f; do case $f in
+m) m=$OPTARG ;; O) obj=$OPTARG ;; T) tools=$OPTARG ;; D) dest=$OPTARG ;; R) rel=$OPTARG ;; V) vars="$vars $OPTARG" ;;
+esac; done
+shift $((OPTIND - 1))
+echo "$1$vars home=$HOME" >> "$obj/calls"
+echo "===> build.sh command:    sh build.sh $1"
+echo "dependall ===> lib/libc"
+echo "#   compile  libc/fork.o"
+grep -n BROKEN sys/kern/kern_exec.c && {
+	echo "--- kern_exec.o ---"
+	echo "$PWD/sys/kern/kern_exec.c:1:1: error: 'BROKEN' undeclared"
+	echo "*** [kern_exec.o] Error code 1"
+	echo "nbmake: stopped in $obj/sys/arch/$m/compile/GENERIC"
+	echo "ERROR: Failed to make all in \"$obj\""
+	echo "*** BUILD ABORTED ***"
+	exit 1
+}
+case $1 in
+tools) touch "$tools/nbmake" ;;
+kernel=*) mkdir -p "$obj/sys/arch/$m/compile/${1#*=}" && cp sys/kern/kern_exec.c "$obj/sys/arch/$m/compile/${1#*=}/netbsd" ;;
+distribution)
+	echo "--- checkflist ---"
+	test ! -e extra || {
+		printf '=======  1 extra files in DESTDIR  =========\n------------------------------------------\n./x\n'
+		echo "*** [checkflist] Error code 1"
+		echo "nbmake: stopped in $PWD/distrib/sets"
+		exit 1
+	} ;;
+esac
+echo "===> Successful make $1"
+"##;
+
+struct Place {
+    _keep: tempfile::TempDir,
+    dir: Utf8PathBuf,
+    project: Project,
+}
+
+impl Place {
+    fn new() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap().to_owned();
+        fs::create_dir(dir.join("user")).unwrap();
+        let project = serde_yaml::from_str(
+            "{format: 1, name: tiny, source: {git: {url: u, revision: main}}, \
+             build: {kind: netbsd, variables: {MKX11: no}, timeout: 1m}}",
+        )
+        .unwrap();
+        let place = Self {
+            _keep: keep,
+            dir,
+            project,
+        };
+        place.git(&["init", "--quiet", "--initial-branch=main"]);
+        place.commit("build.sh", BUILD_SH);
+        place.commit("sys/kern/kern_exec.c", "int one;\n");
+        place.commit("tests/t_a.c", "int t;\n");
+        place
+    }
+
+    fn git(&self, words: &[&str]) -> String {
+        let user = self.dir.join("user");
+        let mut command: Command = git::plain(&user.join(".git"));
+        command
+            .env("GIT_WORK_TREE", &user)
+            .args(["-c", "user.name=a", "-c", "user.email=a@b.invalid"])
+            .args(words);
+        git::output(command, words[0]).unwrap()
+    }
+
+    fn commit(&self, name: &str, text: &str) {
+        let path = self.dir.join("user").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "--quiet", "-m", name]);
+    }
+
+    async fn build(&self, stage: &str, patches: Option<&Series>) -> Result<Vec<Made>, BuildError> {
+        let cache = self.dir.join("cache");
+        let user = self.dir.join("user");
+        let request = Request {
+            project: &self.project,
+            tree: &git::ensure(&cache, user.as_str(), "main").unwrap(),
+            patches,
+            target: &"evbarm-earmv7hf".parse().unwrap(),
+            stage: &stage.parse().unwrap(),
+            cache: &cache,
+            jobs: 2,
+        };
+        build(&request, &|_, _| ()).await
+    }
+
+    fn port(&self) -> Utf8PathBuf {
+        self.dir.join("cache/netbsd/tiny/evbarm-earmv7hf")
+    }
+
+    /// The calls of `build.sh` since the last time.
+    fn calls(&self) -> Vec<String> {
+        let path = self.port().join("obj/calls");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let _ = fs::remove_file(&path);
+        let text = text.replace(self.dir.as_str(), "DIR");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+fn cached(made: &[Made]) -> Vec<(&str, bool)> {
+    made.iter()
+        .map(|m| (m.record.stage.as_str(), m.cached))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_not_built() {
+    let place = Place::new();
+    let made = place.build("kernel=GENERIC", None).await.unwrap();
+    assert_eq!(cached(&made), [("tools", false), ("kernel=GENERIC", false)]);
+    let home = "home=DIR/cache/netbsd/tiny/evbarm-earmv7hf/home";
+    assert_eq!(
+        place.calls(),
+        [
+            format!("tools MKX11=no {home}"),
+            format!("kernel=GENERIC MKX11=no {home}")
+        ]
+    );
+    let kernel = &made[1].record.artifacts[0];
+    assert_eq!(kernel.kind, "kernel");
+    assert_eq!(fs::read_to_string(&kernel.path).unwrap(), "int one;\n");
+
+    let again = place.build("kernel=GENERIC", None).await.unwrap();
+    assert_eq!(cached(&again), [("kernel=GENERIC", true)]);
+    // A test is no part of a kernel; a kernel's file is no part of the tools.
+    place.commit("tests/t_a.c", "int u;\n");
+    let again = place.build("kernel=GENERIC", None).await.unwrap();
+    assert_eq!(cached(&again), [("kernel=GENERIC", true)]);
+    assert_eq!(place.calls(), [""; 0]);
+    place.commit("sys/kern/kern_exec.c", "int two;\n");
+    let made = place.build("kernel=GENERIC", None).await.unwrap();
+    assert_eq!(cached(&made), [("tools", true), ("kernel=GENERIC", false)]);
+    assert_eq!(place.calls().len(), 1);
+    // What tools are made from.
+    place.commit("usr.bin/make/main.c", "int m;\n");
+    let made = place.build("kernel=GENERIC", None).await.unwrap();
+    assert_eq!(cached(&made), [("tools", false), ("kernel=GENERIC", false)]);
+}
+
+#[tokio::test]
+async fn both_sides_of_a_series_are_kept() {
+    let place = Place::new();
+    fs::write(place.dir.join("series"), "p.diff\n").unwrap();
+    fs::write(
+        place.dir.join("p.diff"),
+        "--- a/sys/kern/kern_exec.c\n+++ b/sys/kern/kern_exec.c\n@@ -1 +1 @@\n-int one;\n+int patched;\n",
+    )
+    .unwrap();
+    let series = source::series(&place.dir.join("series")).unwrap();
+    let stage = "kernel=GENERIC";
+    let base = place.build(stage, None).await.unwrap();
+    let patched = place.build(stage, Some(&series)).await.unwrap();
+    let text = |made: &[Made]| {
+        let kernel = &made.last().unwrap().record.artifacts[0].path;
+        fs::read_to_string(kernel).unwrap()
+    };
+    assert_eq!(text(&base), "int one;\n");
+    assert_eq!(text(&patched), "int patched;\n");
+    place.calls();
+    // There and back again, and nothing is built.
+    for patches in [None, Some(&series)] {
+        let made = place.build(stage, patches).await.unwrap();
+        assert_eq!(cached(&made), [("kernel=GENERIC", true)]);
+    }
+    assert_eq!(place.calls(), [""; 0]);
+    fs::write(
+        place.dir.join("p.diff"),
+        "--- a/none\n+++ b/none\n@@ -1 +1 @@\n-1\n+2\n",
+    )
+    .unwrap();
+    let series = source::series(&place.dir.join("series")).unwrap();
+    let error = place.build(stage, Some(&series)).await.unwrap_err();
+    assert!(
+        matches!(&error, BuildError::PatchFailed { patch, .. } if patch == "p.diff"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_names_file_target_and_directory() {
+    let place = Place::new();
+    place.commit("sys/kern/kern_exec.c", "BROKEN\n");
+    let error = place.build("tools", None).await.unwrap_err();
+    assert_eq!(error.stage(), StageResult::BuildFailed);
+    let said = error.to_string().replace(place.dir.as_str(), "DIR");
+    let head: Vec<&str> = said.lines().take(3).collect();
+    insta::assert_snapshot!(head.join("\n"), @r"
+    tools failed: sys/kern/kern_exec.c: 'BROKEN' undeclared
+      sys/kern/kern_exec.c:1: 'BROKEN' undeclared
+      target kern_exec.o in sys/arch/evbarm/compile/GENERIC
+    ");
+    let log = fs::read(error.log().unwrap()).unwrap();
+    let log = String::from_utf8(zstd::decode_all(&log[..]).unwrap()).unwrap();
+    assert!(log.ends_with("*** BUILD ABORTED ***\n"), "{log}");
+    // It is not taken for built.
+    assert!(place.build("tools", None).await.is_err());
+}
+
+#[tokio::test]
+async fn a_sets_mismatch_is_a_result_of_its_own() {
+    let place = Place::new();
+    place.commit("extra", "");
+    let error = place.build("distribution", None).await.unwrap_err();
+    assert_eq!(error.stage(), StageResult::SetsMismatch, "{error}");
+}
+
+#[tokio::test]
+async fn progress_follows_the_last_build() {
+    let place = Place::new();
+    place.build("kernel=GENERIC", None).await.unwrap();
+    place.commit("sys/kern/kern_exec.c", "int two;\n");
+    let told = Mutex::new(Vec::new());
+    let cache = place.dir.join("cache");
+    let request = Request {
+        project: &place.project,
+        tree: &git::ensure(&cache, place.dir.join("user").as_str(), "main").unwrap(),
+        patches: None,
+        target: &"evbarm-earmv7hf".parse().unwrap(),
+        stage: &Stage::Kernel("GENERIC".to_owned()),
+        cache: &cache,
+        jobs: 1,
+    };
+    let tell = |doing: &str, far: Option<(u64, u64)>| {
+        told.lock().unwrap().push((doing.to_owned(), far.is_some()));
+    };
+    build(&request, &tell).await.unwrap();
+    let told = told.into_inner().unwrap();
+    let words: Vec<&str> = told.iter().map(|(w, _)| w.as_str()).collect();
+    assert_eq!(words[..2], ["checkout", "kernel=GENERIC"], "{words:?}");
+    assert!(told[1].1, "the last build says how far this one is");
+    assert!(!words.iter().any(|w| w.starts_with("tools")), "{words:?}");
+}
+
+#[tokio::test]
+async fn a_build_that_takes_too_long_is_ended() {
+    let mut place = Place::new();
+    // make's jobs are in groups of their own.
+    place.commit(
+        "build.sh",
+        "setsid sh -c 'echo $$ > $TMPDIR/started; sleep 4; touch $TMPDIR/late' & sleep 60\n",
+    );
+    let tmp = place.port().join("tmp");
+    place.project.build.timeout = std::time::Duration::from_secs(2);
+    let error = place.build("tools", None).await.unwrap_err();
+    assert!(matches!(error, BuildError::TimedOut { .. }), "{error}");
+    if super::sandbox::Sandbox::probe().await != super::sandbox::Sandbox::Nothing {
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        assert!(!tmp.join("late").exists(), "a job outlived its build");
+    }
+}
+
+#[tokio::test]
+async fn a_build_has_no_network_where_the_host_can_take_it_away() {
+    let place = Place::new();
+    place.commit(
+        "build.sh",
+        "grep -c : /proc/net/dev; cat /proc/net/route | wc -l; test $(grep -vc 'lo:' /proc/net/dev) -eq 2\n",
+    );
+    let made = place.build("tools", None).await;
+    let confined = super::sandbox::Sandbox::probe().await;
+    if confined == super::sandbox::Sandbox::Nothing {
+        // Said so in the record; there is nothing to see then.
+        return;
+    }
+    let made = made.unwrap();
+    assert!(made[0].record.confined.contains("no network"));
+}

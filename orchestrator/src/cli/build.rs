@@ -1,0 +1,189 @@
+//! `fallout build`: a stage of a NetBSD release for a port.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::BuildArgs;
+use super::context::{Context, load_project};
+use super::exit::{Exit, Failure, Outcome};
+use crate::build::BuildError;
+use crate::build::netbsd::{self, Made, Request};
+use crate::build::source;
+use crate::host::git;
+use crate::host::machine::Machine;
+use crate::host::text;
+use crate::model::project::BuildKind;
+use crate::model::{Side, StageResult};
+use crate::plan::resolve::located;
+
+/// Memory that one compiler is given, in MiB.
+const COMPILER_MIB: u64 = 512;
+/// How often a line is printed where there is no terminal.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// `fallout build`
+pub fn run(context: &Context, args: &BuildArgs) -> Outcome {
+    let mut project = load_project(&args.project)?;
+    let base = args.project.parent().unwrap_or(Utf8Path::new(""));
+    located(&mut project, base);
+    if project.build.kind != BuildKind::Netbsd {
+        return Err(Failure::usage(format!(
+            "{}: build.kind is not netbsd: expected a project that builds a release",
+            args.project
+        )));
+    }
+    let Some(from) = &project.source.git else {
+        return Err(Failure::usage(format!(
+            "{}: source.git is missing",
+            args.project
+        )));
+    };
+    let tree = git::ensure(&context.dirs.cache, &from.url, &from.revision)
+        .map_err(|e| failed(&e.into()))?;
+    let series = match (Side::from(args.side), &project.patches) {
+        (Side::Candidate, Some(path)) => Some(source::series(path).map_err(|e| failed(&e))?),
+        _ => None,
+    };
+    let machine = Machine::probe();
+    let by_memory = u32::try_from(machine.mem_mib / COMPILER_MIB).unwrap_or(u32::MAX);
+    let request = Request {
+        project: &project,
+        tree: &tree,
+        patches: series.as_ref(),
+        target: &args.port,
+        stage: &args.stage,
+        cache: &context.dirs.cache,
+        jobs: args.jobs.unwrap_or(machine.cores.min(by_memory)).max(1),
+    };
+    let shown = Shown::new();
+    let made = carry_out(&request, &shown);
+    shown.end();
+    let made = match made? {
+        Ok(made) => made,
+        Err(error) => return Err(failed(&error)),
+    };
+    print(&made, args.json)?;
+    Ok(Exit::Clean)
+}
+
+/// Builds until it is done or the user ends it.
+fn carry_out(
+    request: &Request<'_>,
+    shown: &Shown,
+) -> Result<Result<Vec<Made>, BuildError>, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start: {e}")))?;
+    let tell = |doing: &str, far: Option<(u64, u64)>| shown.tell(doing, far);
+    runtime.block_on(async {
+        tokio::select! {
+            made = netbsd::build(request, &tell) => Ok(made),
+            _ = tokio::signal::ctrl_c() => Err(Failure {
+                exit: Exit::Interrupted,
+                message: "interrupted: the same command goes on from here".to_owned(),
+            }),
+        }
+    })
+}
+
+fn failed(error: &BuildError) -> Failure {
+    let exit = match error.stage() {
+        StageResult::HostFailed => Exit::Host,
+        _ => Exit::Findings,
+    };
+    let message = match error {
+        BuildError::Source { .. } => return Failure::usage(error),
+        error if error.stage() == StageResult::SetsMismatch => {
+            format!("{error}\n  a patch for the lists: fallout sets propose --help")
+        }
+        error => error.to_string(),
+    };
+    Failure { exit, message }
+}
+
+fn print(made: &[Made], json: bool) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        let records: Vec<_> = made
+            .iter()
+            .map(|m| serde_json::json!({"cached": m.cached, "record": m.record}))
+            .collect();
+        serde_json::to_writer_pretty(&mut out, &records).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(out.flush()?);
+    }
+    for Made { record, cached } in made {
+        let took = Duration::from_millis(record.took_ms).as_secs_f64();
+        let how = match cached {
+            true => "nothing has changed, build.sh was not called".to_owned(),
+            false => format!("built in {took:.1} s; {}", record.confined),
+        };
+        writeln!(out, "{} {}: {how}", record.stage, record.key.short())?;
+        for artifact in &record.artifacts {
+            let size = artifact
+                .size_bytes
+                .map_or(String::new(), |b| format!(" ({b} bytes)"));
+            writeln!(out, "  {} {}{size}", artifact.kind, artifact.path)?;
+        }
+        writeln!(out, "  log {}", record.log)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// What a person sees meanwhile: a bar on a terminal, a line now and then elsewhere.
+struct Shown {
+    bar: Option<ProgressBar>,
+    last: Mutex<(String, Option<Instant>)>,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template("{elapsed_precise} {bar:20} {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Self {
+            bar,
+            last: Mutex::default(),
+        }
+    }
+
+    fn tell(&self, doing: &str, far: Option<(u64, u64)>) {
+        let doing = text::line(doing.as_bytes(), 120);
+        if let Some(bar) = &self.bar {
+            if let Some((done, total)) = far {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            bar.set_message(doing);
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = doing.split(':').next().unwrap_or("").to_owned();
+        let due = last.1.is_none_or(|at| at.elapsed() >= EVERY);
+        if stage == last.0 && !due {
+            return;
+        }
+        *last = (stage, Some(Instant::now()));
+        let far = far.map_or(String::new(), |(done, total)| {
+            format!(" ({}% of the last one's time)", done * 100 / total.max(1))
+        });
+        // A closed standard error is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "{doing}{far}");
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

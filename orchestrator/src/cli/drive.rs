@@ -37,6 +37,7 @@ pub fn drive(
     let _owner = run.lock()?;
     let memory = Memory::load(&setup.dirs);
     let plan = setup.plan(&memory)?;
+    let cells = plan.cells().count();
     let known = plan.jobs.iter().any(|j| j.est.is_some());
     let estimate = known.then(|| forecast(&plan, setup.capacity()));
     let bus = engine::run::open_bus(run)?;
@@ -49,7 +50,7 @@ pub fn drive(
     let finished = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = tokio::spawn(listen(cancel.clone(), bus.clone()));
-        let watching = tokio::spawn(progress::show(events, estimate, json));
+        let watching = tokio::spawn(progress::show(events, cells, estimate, json));
         let finished = engine::execute(setup, record, run.clone(), bus.clone(), cancel).await;
         signals.abort();
         bus.close();

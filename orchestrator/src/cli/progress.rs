@@ -33,6 +33,14 @@ pub struct Narrator {
 }
 
 impl Narrator {
+    /// For a run of so many cells. A run that goes on has told of its start long ago.
+    pub fn new(cells_total: usize) -> Self {
+        Self {
+            cells_total,
+            ..Self::default()
+        }
+    }
+
     /// The line that an event is worth, if it is worth one.
     pub fn line(&mut self, event: &Event) -> Option<String> {
         match event {
@@ -181,9 +189,9 @@ struct Bars {
 }
 
 impl Bars {
-    fn new(estimate: Option<Duration>) -> Self {
+    fn new(cells: usize, estimate: Option<Duration>) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        let overall = all.add(ProgressBar::new(0));
+        let overall = all.add(ProgressBar::new(cells as u64));
         let left = estimate.map_or(String::new(), |e| {
             format!(", about {} by earlier runs", seconds(e))
         });
@@ -210,7 +218,6 @@ impl Bars {
 
     fn on(&mut self, event: &Event, narrator: &Narrator) {
         match event {
-            Event::RunStarted { cells, .. } => self.overall.set_length(cells.len() as u64),
             Event::JobStarted { job } => self.job(job).set_message("starting"),
             Event::JobProgress { job, doing, done } => {
                 let count = done.map_or(String::new(), |(n, of)| format!(" {n}/{of}"));
@@ -226,6 +233,10 @@ impl Bars {
             Event::GuestStarted { cell, guest, .. } => {
                 self.job(&format!("cell {cell}"))
                     .set_message(format!("guest {guest} boots"));
+            }
+            Event::GuestReady { cell, guest, .. } => {
+                self.job(&format!("cell {cell}"))
+                    .set_message(format!("guest {guest} takes the tests"));
             }
             Event::CaseStarted { cell, case } => {
                 let state = narrator.cells.get(cell).cloned().unwrap_or_default();
@@ -261,14 +272,16 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// Shows events until the stream ends. `estimate` is how long earlier runs of the same work took.
+/// Shows the events of a run of so many cells until the stream ends. `estimate` is how long earlier
+/// runs of the same work took.
 pub async fn show(
     mut events: mpsc::UnboundedReceiver<Arc<Event>>,
+    cells: usize,
     estimate: Option<Duration>,
     quiet: bool,
 ) {
-    let mut narrator = Narrator::default();
-    let mut bars = (std::io::stderr().is_terminal() && !quiet).then(|| Bars::new(estimate));
+    let mut narrator = Narrator::new(cells);
+    let mut bars = (std::io::stderr().is_terminal() && !quiet).then(|| Bars::new(cells, estimate));
     let began = Instant::now();
     while let Some(event) = events.recv().await {
         let line = narrator.line(&event);
@@ -356,7 +369,10 @@ mod tests {
                 cached: false,
             },
         ];
-        let mut narrator = Narrator::default();
+        let mut resumed = Narrator::new(3);
+        let last = resumed.line(events.last().unwrap()).unwrap();
+        assert!(last.starts_with("[1/3] portable/s390x"), "{last}");
+        let mut narrator = Narrator::new(1);
         let lines: Vec<String> = events.iter().filter_map(|e| narrator.line(e)).collect();
         assert!(lines.iter().all(|l| !l.contains('\x1b')));
         insta::assert_snapshot!(lines.join("\n"), @r"

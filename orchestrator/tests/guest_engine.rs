@@ -143,7 +143,7 @@ fn a_damaged_guest_is_noticed_and_its_culprit_found() {
         ),
         (
             "busy",
-            "sh(\"setsid sh -c 'exec -a spin yes' >/dev/null 2>&1 </dev/null &\");",
+            "sh(\"setsid yes >/dev/null 2>&1 </dev/null &\");",
             "left running and is busy",
             12 + 4,
         ),

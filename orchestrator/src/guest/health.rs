@@ -26,8 +26,9 @@ const LEFT_BEHIND: usize = 8;
 /// Linux's taint bits that say that the kernel's state is not to be trusted: a machine check (4), a
 /// bad page (5), an oops (7), a soft lockup (14).
 const TAINT: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 14;
-/// What processes that only look may be called.
-const LOOKERS: [&str; 3] = ["sh", "df", "date"];
+/// What processes that only look, or that wait and start the shell for people, may be called: they come
+/// and go.
+const LOOKERS: [&str; 6] = ["sh", "df", "date", "sleep", "setsid", "cttyhack"];
 
 /// One look at a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

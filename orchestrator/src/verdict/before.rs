@@ -58,11 +58,13 @@ pub fn news_of(table: &Table<'_>, befores: impl IntoIterator<Item = Before>) -> 
     news
 }
 
-/// The word that the weighing supports, and how strongly. `seen` is what the columns show; the
-/// weighing decides where the baseline has attempts to weigh.
+/// The word that the weighing supports, and how strongly. `seen` is what the columns show, `then`
+/// the baseline's attempts there; the weighing decides where there are any. A failure is known only
+/// where the baseline failed somewhere (`shown`): that it could have is no knowledge.
 pub fn weighed(
     seen: News,
     then: Count,
+    shown: bool,
     weighed: Option<(f64, f64)>,
 ) -> (News, Option<NewsEvidence>) {
     let Some((posterior, log10_bayes_factor)) = weighed.filter(|_| then.total > 0) else {
@@ -75,7 +77,7 @@ pub fn weighed(
     let news = match seen {
         News::NoBaseline => News::NoBaseline,
         _ if posterior >= SURE => News::New,
-        _ if posterior <= 1.0 - SURE => News::Known,
+        _ if shown && posterior <= 1.0 - SURE => News::Known,
         _ => News::Unclear,
     };
     (news, Some(evidence))

@@ -151,7 +151,8 @@ fn news(
     let bad = || (0..now.len()).filter(|i| now[*i].bad > 0);
     let seen = news_of(table, bad().map(|i| before(table, row, i, now[i])));
     let there = bad().map(|i| then[i]).fold(Count::default(), Count::plus);
-    before::weighed(seen, there, decision.news)
+    let shown = then.iter().any(|c| c.bad > 0);
+    before::weighed(seen, there, shown, decision.news)
 }
 
 /// A failure that is no flake, or not yet known to be one.
@@ -302,7 +303,7 @@ fn flake_news(
         () if befores.into_iter().any(|b| b == Before::New) => News::New,
         () => News::NoBaseline,
     };
-    let (news, evidence) = before::weighed(seen, then, weighed);
+    let (news, evidence) = before::weighed(seen, then, then.bad > 0, weighed);
     let closing = match (news, then.bad) {
         (News::Unclear, 0) => format!(
             "The baseline did not show it (0 of {}), which may be luck.",

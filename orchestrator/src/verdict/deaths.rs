@@ -186,7 +186,8 @@ fn finding(
         .map(|i| then[*i])
         .fold(Count::default(), Count::plus);
     let weighed = decision.as_ref().and_then(|d| d.news);
-    let (news, news_evidence) = before::weighed(seen, there, weighed);
+    let shown = then.iter().any(|c| c.bad > 0);
+    let (news, news_evidence) = before::weighed(seen, there, shown, weighed);
     let (on, bad) = (words::places(&dead, &passing), words::bad_of(&dead));
     let title = words::quote(title);
     let what = match (kind, case) {

@@ -17,6 +17,10 @@ pub const KIND: f64 = 0.95;
 /// this: until then it rests on the belief that most cases are bound to nothing.
 pub const FLAKE_UNSEEN: f64 = 0.99;
 
+/// Columns in which a case came out both ways that make it a flake, where that is the likeliest
+/// explanation at all.
+pub const SEEN_TO_FLAKE: usize = 2;
+
 /// A region is a rival where it has at least this share of the likeliest one's weight.
 const RIVAL: f64 = 0.2;
 
@@ -66,9 +70,15 @@ pub fn decide(explainer: &Explainer, counts: Counts<'_>, names: &[&str]) -> Opti
     let classes = weighing.classes();
     let (class, posterior) = *classes.first().filter(|_| !weighing.all.is_empty())?;
     let mut kind = kind_of(class, posterior);
-    let mixed = counts.candidate.iter().any(|c| c.mixed());
+    let comes_and_goes = counts.candidate.iter().filter(|c| c.mixed()).count();
+    let mixed = comes_and_goes > 0;
     if kind == FindingKind::Flake && !mixed && posterior < FLAKE_UNSEEN {
         kind = FindingKind::Undecided;
+    }
+    // It was seen to come and go under the same conditions, in several places: that is what a flake
+    // is, whether its rate is the same everywhere or not.
+    if kind == FindingKind::Undecided && class == Class::Flake && comes_and_goes >= SEEN_TO_FLAKE {
+        kind = FindingKind::Flake;
     }
     // What never came out well and ran in one place only is no flake yet; nor is it bound.
     let ran = counts.candidate.iter().filter(|c| c.total > 0).count();

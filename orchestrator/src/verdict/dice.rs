@@ -37,6 +37,22 @@ impl Dice {
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
+
+    /// One of several; there must be one.
+    pub fn pick<'t, T>(&mut self, items: &'t [T]) -> &'t T {
+        &items[self.below(items.len())]
+    }
+
+    /// Between two numbers.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + self.unit() * (high - low)
+    }
+
+    /// From the normal distribution.
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.unit().max(f64::MIN_POSITIVE).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Draw, Planted, Rng};
+use super::{Draw, Planted};
 use crate::model::{FindingKind, TraitSplit};
 use crate::verdict::chance::Count;
 use crate::verdict::decide::{self, Decision};
+use crate::verdict::dice::Dice;
 use crate::verdict::repeats;
 use crate::verdict::weigh::Counts;
 
@@ -32,7 +33,7 @@ const NOTHING: Said = Said {
 /// What the judge says of every planted case after its repeats, and how many attempts it spent.
 /// `budget` is in attempts.
 pub fn by_judge(draw: &Draw, budget: u64, seed: u64) -> (Vec<Said>, u64) {
-    let mut rng = Rng::new(seed ^ 0x00ad_7e57);
+    let mut rng = Dice::new(seed ^ 0x00ad_7e57);
     let mut spent = 0;
     let mut looks: Vec<[Vec<Count>; 2]> = draw.planted.iter().map(|p| p.first.clone()).collect();
     let shown = |look: &[Vec<Count>; 2]| look[0].iter().any(|c| c.bad > 0);
@@ -100,7 +101,7 @@ fn said(decision: Decision) -> Said {
 /// is new; failures on one port, with every other port passing at the first look, are that port's;
 /// otherwise the shortest traits that separate them from where it passed are to blame.
 pub fn by_obvious_rule(draw: &Draw, seed: u64) -> (Vec<Said>, u64) {
-    let mut rng = Rng::new(seed ^ 0x00b7_1005);
+    let mut rng = Dice::new(seed ^ 0x00b7_1005);
     let mut spent = 0;
     let mut said = Vec::with_capacity(draw.planted.len());
     for case in &draw.planted {
@@ -109,7 +110,7 @@ pub fn by_obvious_rule(draw: &Draw, seed: u64) -> (Vec<Said>, u64) {
     (said, spent)
 }
 
-fn obvious(draw: &Draw, case: &Planted, rng: &mut Rng, spent: &mut u64) -> Said {
+fn obvious(draw: &Draw, case: &Planted, rng: &mut Dice, spent: &mut u64) -> Said {
     let columns = 0..draw.columns.len();
     let failing: Vec<usize> = columns
         .clone()

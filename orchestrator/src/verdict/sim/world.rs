@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Rng;
 use crate::model::{PortName, Traits};
 use crate::verdict::chance::Count;
+use crate::verdict::dice::Dice;
 use crate::verdict::tally::Column;
 use crate::verdict::traits::Explainer;
 
@@ -149,7 +149,7 @@ const KEYS: [(&str, &[&str]); 11] = [
 impl Draw {
     /// Draws a matrix.
     pub fn new(world: &World, seed: u64) -> Self {
-        let mut rng = Rng::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
+        let mut rng = Dice::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5eed);
         let ports: BTreeMap<PortName, Traits> = (0..world.ports)
             .map(|p| {
                 let one = |(key, values): &(&str, &[&str])| {
@@ -202,7 +202,7 @@ impl Draw {
         draw
     }
 
-    fn plant(&mut self, world: &World, ran: &[bool], rng: &mut Rng) {
+    fn plant(&mut self, world: &World, ran: &[bool], rng: &mut Dice) {
         let mut planted = Vec::new();
         for _ in 0..world.flakes {
             planted.push(self.flake(world, ran, rng));
@@ -239,7 +239,7 @@ impl Draw {
         self.planted = planted;
     }
 
-    fn blank(&self, world: &World, ran: &[bool], cause: Cause, rng: &mut Rng) -> Planted {
+    fn blank(&self, world: &World, ran: &[bool], cause: Cause, rng: &mut Dice) -> Planted {
         let mut runs = ran.to_vec();
         let ports: BTreeSet<&PortName> = self.columns.iter().map(|c| &c.port).collect();
         for port in ports {
@@ -261,7 +261,7 @@ impl Draw {
         }
     }
 
-    fn look(&self, world: &World, case: &Planted, rng: &mut Rng) -> [Vec<Count>; 2] {
+    fn look(&self, world: &World, case: &Planted, rng: &mut Dice) -> [Vec<Count>; 2] {
         [0, 1].map(|side| {
             let count = |i: usize| {
                 let total = if case.runs[i] { world.passes } else { 0 };
@@ -277,7 +277,7 @@ impl Draw {
         })
     }
 
-    fn flake(&self, world: &World, ran: &[bool], rng: &mut Rng) -> Planted {
+    fn flake(&self, world: &World, ran: &[bool], rng: &mut Dice) -> Planted {
         let new = rng.chance(world.new_flakes);
         let cause = if new {
             Cause::NewFlake
@@ -317,7 +317,7 @@ impl Draw {
         panic: bool,
         bound: Vec<u16>,
         traits: Vec<(String, String)>,
-        rng: &mut Rng,
+        rng: &mut Dice,
     ) -> Planted {
         let mut case = self.blank(world, ran, cause, rng);
         let rate = if rng.chance(world.intermittent) && cause != Cause::Common {
@@ -340,7 +340,7 @@ impl Draw {
         case
     }
 
-    fn one_port(&self, world: &World, rng: &mut Rng) -> Vec<u16> {
+    fn one_port(&self, world: &World, rng: &mut Dice) -> Vec<u16> {
         let column = rng.below(self.columns.len());
         if world.variants > 1 && rng.chance(0.25) {
             return vec![column as u16];
@@ -356,7 +356,7 @@ impl Draw {
     }
 
     /// One trait, or two, that hold on two ports or more that ran and not on all.
-    fn conjunction(&self, ran: &[bool], rng: &mut Rng) -> Option<(Vec<u16>, Conjunction)> {
+    fn conjunction(&self, ran: &[bool], rng: &mut Dice) -> Option<(Vec<u16>, Conjunction)> {
         let value = |column: &Column, key: &str| -> Option<String> {
             let of = |t: Option<&Traits>| t.and_then(|t| t.get(key)).cloned();
             of(self.ports.get(&column.port)).or_else(|| of(self.variants.get(&column.variant)))
@@ -395,7 +395,7 @@ impl Draw {
 }
 
 /// How many of very many unlikely things happen.
-fn poisson(mean: f64, rng: &mut Rng) -> usize {
+fn poisson(mean: f64, rng: &mut Dice) -> usize {
     let (mut left, mut n) = (mean, 0);
     loop {
         left += rng.unit().max(f64::MIN_POSITIVE).ln();

@@ -113,7 +113,7 @@ pub(super) fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
 }
 
 /// Gives all files below a directory the same time.
-fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
+pub(super) fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
     for entry in dir.read_dir_utf8().doing("read", dir)? {
         let entry = entry.doing("read", dir)?;
         let path = entry.path();
@@ -129,7 +129,7 @@ fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn copy_dir(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
+pub(super) fn copy_dir(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
     fs::create_dir(to).doing("create", to)?;
     for entry in from.read_dir_utf8().doing("read", from)? {
         let entry = entry.doing("read", from)?;

@@ -12,6 +12,8 @@ const STAGES: [&str; 9] = [
 /// No I/O: modules, and single files of modules that otherwise have some.
 const PURE: &[&str] = &[
     "trigger/",
+    "build/kernel/config.rs",
+    "build/kernel/touched.rs",
     "build/messages.rs",
     "build/netbsd/log.rs",
     "build/netbsd/progress.rs",

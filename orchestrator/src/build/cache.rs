@@ -3,7 +3,7 @@
 //! ```text
 //! locks/KEY      held while KEY is built; stays for ever, it is empty
 //! .work-KEY/     where it is built; of a dead builder if nobody has the lock
-//! KEY/           appears whole, by a rename
+//! KEY/           appears whole, by a rename; a kernel's has kernel, System.map, config, kernel.json
 //! failed/KEY.log.zst   the log of the last failure
 //! ```
 
@@ -54,7 +54,7 @@ pub(super) struct Note {
     pub took_ms: u64,
 }
 
-fn builds(cache: &Utf8Path) -> Utf8PathBuf {
+pub(super) fn builds(cache: &Utf8Path) -> Utf8PathBuf {
     cache.join("builds")
 }
 
@@ -139,19 +139,25 @@ impl Work {
         Some(to)
     }
 
-    /// Moves the entry into the cache.
-    pub fn finish(&self, cache: &Utf8Path, note: &Note) -> Result<Built, BuildError> {
-        let text = serde_json::to_vec_pretty(note).map_err(std::io::Error::other);
-        write_atomic(
-            &self.out().join(NOTE),
-            &text.doing("write", &self.out().join(NOTE))?,
-        )?;
+    /// Moves the entry into the cache, whatever it is, and gives its directory there.
+    pub fn publish(&self) -> Result<Utf8PathBuf, BuildError> {
         let to = self.builds.join(&self.key.0);
         // What is there is not whole, or `cached` would have found it.
         discard(&to);
         fs::rename(self.out(), &to).doing("rename to", &to)?;
         // A failure of an earlier attempt is no longer news.
         let _ = fs::remove_file(self.builds.join(format!("failed/{}.{LOG}", self.key)));
+        Ok(to)
+    }
+
+    /// Moves the entry of a build into the cache.
+    pub fn finish(&self, cache: &Utf8Path, note: &Note) -> Result<Built, BuildError> {
+        let text = serde_json::to_vec_pretty(note).map_err(std::io::Error::other);
+        write_atomic(
+            &self.out().join(NOTE),
+            &text.doing("write", &self.out().join(NOTE))?,
+        )?;
+        let to = self.publish()?;
         cached(cache, &self.key)
             .ok_or_else(|| std::io::Error::other("what was just written cannot be read back"))
             .doing("read", &to)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::kernel::Unmet;
 use super::messages::CompilerMessage;
 use super::netbsd::Broken;
 use crate::host::files::FileError;
@@ -38,6 +39,14 @@ pub enum BuildError {
         step: Box<FailedStep>,
         /// How it ended.
         status: String,
+    },
+    /// A kernel's configuration does not come out as it was asked for: the product's fault.
+    #[error("configure failed: {}{}", listed(.unmet), more(.step, "not compiled"))]
+    Options {
+        /// The step.
+        step: Box<FailedStep>,
+        /// The options, at least one.
+        unmet: Vec<Unmet>,
     },
     /// A patch of the series does not apply: the product's fault.
     #[error("patch {patch} does not apply{}{}", place(.file.as_deref(), .hunk.as_deref()), indent(.output))]
@@ -118,9 +127,10 @@ impl BuildError {
         match self {
             Self::Release { broken, .. } if broken.is_sets_mismatch() => StageResult::SetsMismatch,
             Self::Release { .. } => StageResult::BuildFailed,
-            Self::Failed { .. } | Self::PatchFailed { .. } | Self::TimedOut { .. } => {
-                StageResult::BuildFailed
-            }
+            Self::Failed { .. }
+            | Self::Options { .. }
+            | Self::PatchFailed { .. }
+            | Self::TimedOut { .. } => StageResult::BuildFailed,
             Self::ToolMissing { .. }
             | Self::Source { .. }
             | Self::Exhausted { .. }
@@ -132,6 +142,7 @@ impl BuildError {
     pub fn log(&self) -> Option<&Utf8Path> {
         match self {
             Self::Failed { step, .. }
+            | Self::Options { step, .. }
             | Self::Release { step, .. }
             | Self::TimedOut { step, .. }
             | Self::Exhausted { step, .. } => step.log.as_deref(),
@@ -207,6 +218,12 @@ fn broken_at(broken: &Broken) -> String {
         text += &format!("\n  target {target} in {dir}");
     }
     text
+}
+
+/// All of them in the first line, which is what tells two failures apart.
+fn listed(unmet: &[Unmet]) -> String {
+    let all: Vec<String> = unmet.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 fn more(step: &FailedStep, status: &str) -> String {

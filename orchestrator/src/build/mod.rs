@@ -8,11 +8,14 @@
 //! the cache that is named by the job's key. The key is the planner's business; that the copied
 //! source is the one that the key was made of is checked here.
 //!
+//! A kernel is built by [`kernel`], a NetBSD release by [`netbsd`].
+//!
 //! Deliberately not here: getting a source package or a sysroot (the engine hands in prepared
 //! directories), and any knowledge of a port by name.
 
 pub mod cache;
 pub mod error;
+pub mod kernel;
 pub mod make;
 pub mod messages;
 pub mod netbsd;
@@ -25,6 +28,7 @@ mod toolchain;
 
 pub use cache::{Built, cached};
 pub use error::{BuildError, FailedStep};
+pub use kernel::{KernelBuilt, KernelRequest};
 pub use make::{BuildRequest, build};
 pub use messages::CompilerMessage;
 pub use source::{Origin, Series, Tree};

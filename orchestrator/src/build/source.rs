@@ -97,7 +97,7 @@ fn changed(path: &Utf8Path) -> BuildError {
 pub(super) fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
     match &tree.origin {
         Origin::Dir(dir) => {
-            copy_dir(dir, Utf8Path::new(""), &Leftovers::of(dir), to)?;
+            copy_without(dir, Utf8Path::new(""), &Leftovers::of(dir), to)?;
             match content_hash(to)? == tree.hash {
                 true => Ok(()),
                 false => Err(changed(dir)),
@@ -114,7 +114,7 @@ pub(super) fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
 }
 
 /// Gives all files below a directory the same time.
-fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
+pub(super) fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
     for entry in dir.read_dir_utf8().doing("read", dir)? {
         let entry = entry.doing("read", dir)?;
         let path = entry.path();
@@ -130,7 +130,12 @@ fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn copy_dir(
+/// Copies all of a directory to the new directory `to`, but for version control's own.
+pub(super) fn copy_dir(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
+    copy_without(from, Utf8Path::new(""), &Leftovers::default(), to)
+}
+
+fn copy_without(
     from: &Utf8Path,
     below: &Utf8Path,
     left: &Leftovers,
@@ -149,7 +154,7 @@ fn copy_dir(
             let link = fs::read_link(path).doing("read", path)?;
             std::os::unix::fs::symlink(link, &target).doing("create", &target)?;
         } else if meta.is_dir() {
-            copy_dir(path, &below, left, &target)?;
+            copy_without(path, &below, left, &target)?;
         } else if meta.is_file() {
             copy_file(path, &target, &meta).doing("copy", path)?;
         }

@@ -107,7 +107,7 @@ pub(super) async fn tools(
 
 /// What stands before `gcc`: `s390x-linux-gnu-`, or nothing where this machine is of that kind and
 /// has its compiler under the plain name only.
-async fn prefix(triplet: &str) -> Result<String, BuildError> {
+pub(super) async fn prefix(triplet: &str) -> Result<String, BuildError> {
     if find_program(&format!("{triplet}-gcc")).is_some() {
         return Ok(format!("{triplet}-"));
     }

@@ -9,7 +9,7 @@ use crate::model::known::Registry;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::{Port, Project};
 use crate::plan::matrix::Matrix;
-use crate::plan::resolve::{Resolved, resolve, tidy};
+use crate::plan::resolve::{ProjectFile, Resolved, resolve, tidy};
 
 use super::args::Selection;
 use super::exit::Failure;
@@ -93,6 +93,7 @@ impl Context {
         let base = file.parent().unwrap_or(Utf8Path::new(""));
 
         let mut projects = Vec::new();
+        let mut kernels = Vec::new();
         let mut problems = Vec::new();
         let mut wrong = Vec::new();
         for (i, suite) in doc.value.suites.iter().enumerate() {
@@ -100,6 +101,17 @@ impl Context {
             if let Some(own) = &suite.patches {
                 problems.extend(absent_file(here("patches"), &base.join(own)));
             }
+            let kernel = suite.kernel.as_ref();
+            kernels.push(
+                match kernel.map(|own| project_at(here("kernel"), &base.join(own))) {
+                    None => None,
+                    Some(Ok(kernel)) => Some(kernel),
+                    Some(Err(absent)) => {
+                        told(absent, &mut problems, &mut wrong);
+                        None
+                    }
+                },
+            );
             let Some(path) = &suite.project else {
                 let tree = suite.source.as_ref().and_then(|s| s.path.as_ref());
                 let tree = tree.map(|t| base.join(t));
@@ -107,15 +119,9 @@ impl Context {
                 projects.push(None);
                 continue;
             };
-            let at = tidy(&base.join(path));
-            if !at.is_file() {
-                let message = format!("no file {at}: expected a project file");
-                problems.push(Problem::new(here("project"), message));
-                continue;
-            }
-            match load_project(&at) {
-                Ok(project) => projects.push(Some((at, project))),
-                Err(error) => wrong.push(error.to_string()),
+            match project_at(here("project"), &base.join(path)) {
+                Ok(project) => projects.push(Some(project)),
+                Err(absent) => told(absent, &mut problems, &mut wrong),
             }
         }
         let mut known = None;
@@ -129,7 +135,7 @@ impl Context {
         if !wrong.is_empty() {
             return Err(Failure::usage(wrong.join("\n")));
         }
-        let resolved = resolve(&doc.value, base, &projects, &ports);
+        let resolved = resolve(&doc.value, base, &projects, &kernels, &ports);
         let mut resolved = resolved.map_err(|p| match doc.verify(p) {
             Err(bad) => Failure::from(bad),
             Ok(()) => Failure::internal("a matrix was refused without a reason"),
@@ -146,6 +152,38 @@ impl Context {
             resolved,
             images,
         })
+    }
+}
+
+/// A project file that is not there, or what is wrong in it.
+enum NoProject {
+    Absent(Problem),
+    Wrong(YamlError),
+}
+
+/// The project file that a field of a matrix names.
+fn project_at(field: String, path: &Utf8Path) -> Result<ProjectFile, NoProject> {
+    let at = tidy(path);
+    if !at.is_file() {
+        let message = format!("no file {at}: expected a project file");
+        return Err(NoProject::Absent(Problem::new(field, message)));
+    }
+    match load_project(&at) {
+        Ok(project) => Ok((at, project)),
+        Err(error) => Err(NoProject::Wrong(error)),
+    }
+}
+
+fn told(no: NoProject, problems: &mut Vec<Problem>, wrong: &mut Vec<String>) {
+    match no {
+        NoProject::Absent(problem) => problems.push(problem),
+        NoProject::Wrong(error) => {
+            let error = error.to_string();
+            // Several suites can name one file.
+            if !wrong.contains(&error) {
+                wrong.push(error);
+            }
+        }
     }
 }
 

@@ -213,7 +213,15 @@ fn said(stderr: &[u8]) -> String {
 
 fn project<'a>(setup: &'a Setup, suite: &str) -> Result<&'a crate::model::Project, RunError> {
     let none = || RunError::Input(format!("the matrix has no suite {suite} any more"));
-    Ok(&setup.resolved.suite(suite).ok_or_else(none)?.project)
+    let suite = setup.resolved.suite(suite).ok_or_else(none)?;
+    let kernel = suite.kernel.as_ref().filter(|_| kernel_is_tested(suite));
+    Ok(kernel.unwrap_or(&suite.project))
+}
+
+/// Whether the series is the kernel's: the suite itself has none.
+fn kernel_is_tested(suite: &crate::plan::Suite) -> bool {
+    let kernel = suite.kernel.as_ref();
+    suite.project.patches.is_none() && kernel.is_some_and(|k| k.patches.is_some())
 }
 
 fn project_mut<'a>(
@@ -222,7 +230,12 @@ fn project_mut<'a>(
 ) -> Result<&'a mut crate::model::Project, RunError> {
     let none = || RunError::Input(format!("the matrix has no suite {suite} any more"));
     let mut suites = setup.resolved.suites.iter_mut();
-    Ok(&mut suites.find(|s| s.name == suite).ok_or_else(none)?.project)
+    let suite = suites.find(|s| s.name == suite).ok_or_else(none)?;
+    let kernel_is_tested = kernel_is_tested(suite);
+    Ok(match &mut suite.kernel {
+        Some(kernel) if kernel_is_tested => kernel,
+        _ => &mut suite.project,
+    })
 }
 
 /// The failure that is looked for.

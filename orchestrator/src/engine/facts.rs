@@ -15,7 +15,7 @@ use crate::host::files;
 use crate::host::machine::{Machine, program_identity};
 use crate::host::series;
 use crate::image;
-use crate::model::{CellId, JobKind, Key, Port, PortName};
+use crate::model::{CellId, JobKind, Key, Port, PortName, Project};
 use crate::plan::slowness;
 use crate::plan::{self, Capacity, Facts, ImageFact, Inputs, Plan, Resolved, SourceFact};
 use crate::store::cells::CellCache;
@@ -24,7 +24,7 @@ use crate::store::snapshots::Snapshots;
 
 use super::RunError;
 use super::guests::snapshot_key;
-use super::sources;
+use super::{kernels, sources};
 
 /// A matrix that can be planned and run.
 #[derive(Debug, Clone)]
@@ -169,21 +169,32 @@ impl Setup {
     pub fn revisions(&self) -> Result<BTreeMap<String, String>, RunError> {
         let mut revisions = BTreeMap::new();
         for suite in &self.resolved.suites {
-            let tree = sources::known_hash(&suite.project.source, &self.dirs.cache)?;
-            let series = suite
-                .project
+            let kernel = suite.kernel.iter();
+            let kernel = kernel.map(|k| (format!("{} kernel", suite.name), k));
+            let own = [(suite.name.clone(), &suite.project)];
+            for (name, project) in own.into_iter().chain(kernel) {
+                let fact = self.source_fact(project)?;
+                // A package that was never fetched has no identity yet.
+                if let Some(tree) = fact.tree {
+                    let series = fact.series.map_or(String::new(), |s| format!("+{s}"));
+                    revisions.insert(name, format!("{tree}{series}"));
+                }
+            }
+        }
+        Ok(revisions)
+    }
+
+    /// What is known of a project's source.
+    pub(super) fn source_fact(&self, project: &Project) -> Result<SourceFact, RunError> {
+        Ok(SourceFact {
+            tree: sources::known_hash(&project.source, &self.dirs.cache)?,
+            series: project
                 .patches
                 .as_deref()
                 .map(series::hash)
                 .transpose()
-                .map_err(|e| RunError::Input(e.to_string()))?;
-            // A package that was never fetched has no identity yet.
-            if let Some(tree) = tree {
-                let series = series.map_or(String::new(), |s| format!("+{s}"));
-                revisions.insert(suite.name.clone(), format!("{tree}{series}"));
-            }
-        }
-        Ok(revisions)
+                .map_err(|e| RunError::Input(e.to_string()))?,
+        })
     }
 
     /// The plan, and what it was made from.
@@ -199,21 +210,13 @@ impl Setup {
         }
         let mut found = BTreeMap::new();
         for suite in &self.resolved.suites {
-            let fact = SourceFact {
-                tree: sources::known_hash(&suite.project.source, &self.dirs.cache)?,
-                series: suite
-                    .project
-                    .patches
-                    .as_deref()
-                    .map(series::hash)
-                    .transpose()
-                    .map_err(|e| RunError::Input(e.to_string()))?,
-            };
+            let fact = self.source_fact(&suite.project)?;
             found.insert(suite.name.clone(), fact);
         }
         let cells = self.cells();
         let cached = |kind: JobKind, key: &Key| match kind {
             JobKind::Build => build::cached(&self.dirs.cache, key).map(|built| built.output),
+            JobKind::Kernel => build::kernel::cached(&self.dirs.cache, key).map(|k| k.output),
             JobKind::Cell => cells.has(key).then(|| key.clone()),
             JobKind::Image => None,
         };
@@ -222,6 +225,8 @@ impl Setup {
             &Facts {
                 images,
                 sources: found,
+                kernels: kernels::facts(self)?,
+                cores: self.capacity().cores,
                 compilers,
                 emulators,
                 cached: &cached,
@@ -253,7 +258,7 @@ fn image_fact(port: &Port, dirs: &image::Dirs) -> Result<ImageFact, RunError> {
 }
 
 /// The compiler's name for a port.
-fn compiler_of(port: &Port) -> String {
+pub(super) fn compiler_of(port: &Port) -> String {
     let cross = format!("{}-gcc", port.toolchain.triplet);
     match files::find_program(&cross) {
         Some(_) => cross,

@@ -11,7 +11,7 @@ use crate::report::{self, RunReport};
 use crate::verdict;
 
 use super::run::{Dispatch, Finished};
-use super::{RunError, sources};
+use super::{RunError, kernels, sources};
 
 /// A patch's file name, without the directory in which the series has it.
 fn base_name(name: &str) -> &str {
@@ -44,7 +44,7 @@ impl Dispatch {
             .iter()
             .map(|port| (port.port.clone(), port.traits.clone()))
             .collect();
-        let variants = BTreeMap::new();
+        let variants = kernels::traits(&self.setup.resolved);
         let (known, costs) = self.could_run();
         let mut verdict = verdict::judge(&verdict::VerdictInput {
             ports: &ports,
@@ -130,20 +130,24 @@ impl Dispatch {
         let mut patches = Vec::new();
         let mut has_baseline = false;
         for suite in &self.setup.resolved.suites {
-            names.push(suite.project.name.clone());
             has_baseline |= suite.sides().contains(&Side::Baseline);
-            let tree = sources::known_hash(&suite.project.source, &self.setup.dirs.cache);
-            let Ok(Some(tree)) = tree else { continue };
-            bases.push(tree.short().to_owned());
-            let series = suite.patches(Side::Candidate);
-            let Some(hash) = series.and_then(|s| series::hash(s).ok()) else {
-                patched.push(tree.short().to_owned());
-                continue;
-            };
-            patched.push(format!("{}+{}", tree.short(), hash.short()));
-            let list = series.and_then(|s| series::read(s).ok());
-            let named = list.into_iter().flatten();
-            patches.extend(named.map(|p| base_name(&p.name).to_owned()));
+            for project in std::iter::once(&suite.project).chain(&suite.kernel) {
+                if !names.contains(&project.name) {
+                    names.push(project.name.clone());
+                }
+                let tree = sources::known_hash(&project.source, &self.setup.dirs.cache);
+                let Ok(Some(tree)) = tree else { continue };
+                bases.push(tree.short().to_owned());
+                let series = project.patches.as_deref();
+                let Some(hash) = series.and_then(|s| series::hash(s).ok()) else {
+                    patched.push(tree.short().to_owned());
+                    continue;
+                };
+                patched.push(format!("{}+{}", tree.short(), hash.short()));
+                let list = series.and_then(|s| series::read(s).ok());
+                let named = list.into_iter().flatten();
+                patches.extend(named.map(|p| base_name(&p.name).to_owned()));
+            }
         }
         let source = |ids: Vec<String>, patches| report::Source {
             name: names.join(", "),

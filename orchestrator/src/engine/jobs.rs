@@ -1,4 +1,4 @@
-//! The jobs that come before a cell: images and builds.
+//! The jobs that come before a cell: images and builds. Kernels are in [`super::kernels`].
 
 use camino::Utf8PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::build::{self, BuildRequest, Built, Tree};
 use crate::image::{self, Image, Sysroot};
+use crate::model::project::Source;
 use crate::model::{Event, Key, Port, PortName, Side, StageResult};
+use crate::plan::Suite;
 
 use super::bus::Bus;
 use super::facts::Setup;
@@ -31,7 +33,10 @@ pub struct JobFailed {
 }
 
 /// Tells the bus what a job does now.
-fn reporter(bus: &Bus, job: &str) -> impl Fn(&str, Option<(u64, u64)>) + Send + Sync + 'static {
+pub(super) fn reporter(
+    bus: &Bus,
+    job: &str,
+) -> impl Fn(&str, Option<(u64, u64)>) + Send + Sync + 'static {
     let (bus, job) = (bus.clone(), job.to_owned());
     move |doing, done| {
         bus.emit(Event::JobProgress {
@@ -66,17 +71,13 @@ pub async fn image(
     Ok(ImageReady { image, sysroot })
 }
 
-/// The tree of a suite, fetched where it is a package.
-pub async fn tree(setup: &Setup, suite: &str, job: &str, bus: &Bus) -> Result<Tree, JobFailed> {
+/// The tree of a source, fetched where it is a package.
+pub async fn tree(setup: &Setup, source: &Source, job: &str, bus: &Bus) -> Result<Tree, JobFailed> {
     let host = |detail: String| JobFailed {
         stage: StageResult::HostFailed,
         detail,
     };
-    let suite = setup
-        .resolved
-        .suite(suite)
-        .ok_or_else(|| host(format!("no suite {suite}")))?;
-    let (source, cache) = (suite.project.source.clone(), setup.dirs.cache.clone());
+    let (source, cache) = (source.clone(), setup.dirs.cache.clone());
     let tell = reporter(bus, job);
     let stop = Arc::new(AtomicBool::new(false));
     let guard = StopOnDrop(stop.clone());
@@ -129,10 +130,7 @@ pub async fn build(setup: &Setup, what: BuildJob<'_>, bus: &Bus) -> Result<Built
         return Ok(built);
     }
     let port = port_of(setup, what.port)?;
-    let suite = setup
-        .resolved
-        .suite(what.suite)
-        .ok_or_else(|| internal(format!("no suite {}", what.suite)))?;
+    let suite = suite_of(setup, what.suite)?;
     let failed = |error: build::BuildError| JobFailed {
         stage: error.stage(),
         detail: error.to_string(),
@@ -158,14 +156,19 @@ pub async fn build(setup: &Setup, what: BuildJob<'_>, bus: &Bus) -> Result<Built
         .map_err(failed)
 }
 
-fn port_of<'a>(setup: &'a Setup, name: &PortName) -> Result<&'a Port, JobFailed> {
+pub(super) fn suite_of<'a>(setup: &'a Setup, name: &str) -> Result<&'a Suite, JobFailed> {
+    let suite = setup.resolved.suite(name);
+    suite.ok_or_else(|| internal(format!("no suite {name}")))
+}
+
+pub(super) fn port_of<'a>(setup: &'a Setup, name: &PortName) -> Result<&'a Port, JobFailed> {
     setup
         .resolved
         .port(name)
         .ok_or_else(|| internal(format!("no port {name}")))
 }
 
-fn internal(detail: String) -> JobFailed {
+pub(super) fn internal(detail: String) -> JobFailed {
     JobFailed {
         stage: StageResult::HostFailed,
         detail,

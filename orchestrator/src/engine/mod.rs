@@ -3,7 +3,7 @@
 //! ```text
 //! Setup --plan--> Plan --dispatch--> jobs --> events --> Bus --> log, watchers
 //!   facts           schedule          |
-//!                                     +-- image, build (jobs.rs)
+//!                                     +-- image, build (jobs.rs), kernel (kernels.rs)
 //!                                     +-- cell (cell.rs: how many guests; life.rs, session.rs: one guest;
 //!                                                   ledger.rs: what is owed)
 //! ```
@@ -18,6 +18,7 @@ pub mod facts;
 mod finish;
 pub mod guests;
 pub mod jobs;
+pub mod kernels;
 pub mod ledger;
 mod life;
 pub mod polluter;

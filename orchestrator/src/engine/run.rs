@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::build::{self, Built};
+use crate::build::{self, Built, KernelBuilt};
 use crate::model::{CellId, CellResult, Event, JobKind, Key, Port, StageResult};
-use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
+use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
 use crate::plan::matrix::Runner as RunnerWord;
 use crate::plan::resolve::Suite;
 use crate::plan::{Plan, Schedule, Todo, Work};
@@ -32,12 +32,14 @@ use super::earlier::{self, Unfinished};
 use super::facts::{Memory, Setup, run_base};
 use super::guests::GuestOrder;
 use super::jobs::{self, BuildJob, ImageReady, JobFailed};
+use super::kernels;
 use super::shards::Shards;
 
 /// What a job made.
 pub(super) enum Made {
     Image(Arc<ImageReady>),
     Built(Arc<Built>),
+    Kernel(Arc<KernelBuilt>),
     Cell(Box<CellResult>),
     /// It is in the cache, and nothing that runs needs it.
     Unneeded,
@@ -262,6 +264,13 @@ impl Dispatch {
             take_over(Made::Built(Arc::new(built)), key);
             return;
         }
+        if let (true, JobKind::Kernel, Some(key)) = (cached, kind, key.as_ref())
+            && let Some(built) = build::kernel::cached(&self.setup.dirs.cache, key)
+        {
+            let key = Some(key.clone());
+            take_over(Made::Kernel(Arc::new(built)), key);
+            return;
+        }
         let work = self.plan.jobs[ix].work.clone();
         let (setup, bus, cancel) = (self.setup.clone(), self.bus.clone(), self.cancel.clone());
         match work {
@@ -286,7 +295,8 @@ impl Dispatch {
                 tasks.spawn(async move {
                     let build = async {
                         let image = image.ok_or_else(lost)?;
-                        let tree = jobs::tree(&setup, &suite, &name, &bus).await?;
+                        let source = &jobs::suite_of(&setup, &suite)?.project.source;
+                        let tree = jobs::tree(&setup, source, &name, &bus).await?;
                         let known = [
                             (INPUT_SOURCE, &tree.hash),
                             (INPUT_IMAGE, &image.sysroot.key),
@@ -317,6 +327,23 @@ impl Dispatch {
                     }
                 });
             }
+            Work::Kernel { .. } => {
+                let job = self.plan.jobs[ix].clone();
+                tasks.spawn(async move {
+                    let made = tokio::select! {
+                        () = cancel.cancelled() => Err(interrupted()),
+                        made = kernels::kernel(&setup, job, &bus) => made,
+                    };
+                    let key = made.as_ref().ok().map(|built| built.key.clone());
+                    Ended {
+                        ix,
+                        took: began.elapsed(),
+                        cached,
+                        made: made.map(|built| Made::Kernel(Arc::new(built))),
+                        key,
+                    }
+                });
+            }
             Work::Cell(id) => {
                 let hit = key
                     .as_ref()
@@ -332,6 +359,18 @@ impl Dispatch {
                     result.id = id;
                     result.cached = true;
                     take_over(Made::Cell(Box::new(result)), key);
+                    return;
+                }
+                let kernel = needs.iter().find_map(|n| self.kernel(*n));
+                if let (Some(kernel), [_]) = (&kernel, &needs[..]) {
+                    let result = kernels::unbooted(id, key.as_ref(), kernel);
+                    tasks.spawn(std::future::ready(Ended {
+                        ix,
+                        took: began.elapsed(),
+                        cached: false,
+                        made: Ok(Made::Cell(Box::new(result))),
+                        key,
+                    }));
                     return;
                 }
                 let prepared = self.cell_job(&id, key.as_ref(), &needs);
@@ -369,6 +408,7 @@ impl Dispatch {
                     },
                 )),
                 Some(Made::Built(built)) => known.push((INPUT_BUILD, built.output.clone())),
+                Some(Made::Kernel(built)) => known.push((INPUT_KERNEL, built.output.clone())),
                 Some(Made::Cell(_) | Made::Unneeded) | None => {}
             }
         }
@@ -389,6 +429,13 @@ impl Dispatch {
         }
     }
 
+    fn kernel(&self, ix: usize) -> Option<Arc<KernelBuilt>> {
+        match self.made.get(&ix) {
+            Some(Made::Kernel(built)) => Some(built.clone()),
+            _ => None,
+        }
+    }
+
     fn cell_job(&mut self, id: &CellId, key: Option<&Key>, needs: &[usize]) -> Option<CellJob> {
         let image = needs.iter().find_map(|n| self.image(*n))?;
         let built = needs.iter().find_map(|n| self.built(*n))?;
@@ -397,13 +444,16 @@ impl Dispatch {
         let port: &Port = self.setup.resolved.port(&id.port)?;
         let runner = runner(suite, port);
         let slowness = self.setup.slowness(id, port);
+        let kernel = needs.iter().find_map(|n| self.kernel(*n));
+        let booted = kernels::boots(&image.image, kernel.as_deref());
+        let booted = booted.map_err(|e| self.notice(e.detail)).ok()?;
         Some(CellJob {
             id: id.clone(),
             key: key?.clone(),
             port: port.clone(),
-            kernel: image.image.kernel.clone().into(),
+            kernel: booted.kernel.into(),
             initrd: image.image.initrd.clone().into(),
-            ordered: GuestOrder::new(port, &image.image.record, self.snapshots.clone()),
+            ordered: GuestOrder::new(port, &booted.record, self.snapshots.clone()),
             tests: built.tar.clone().into(),
             cases_root: suite.project.cases_root().to_owned(),
             runner,
@@ -424,7 +474,7 @@ impl Dispatch {
             run: self.record.id.0.clone(),
             numbers: Numbers::after(earlier.last_guest()),
             earlier,
-            versions: image.image.versions.clone(),
+            versions: booted.versions,
         })
     }
 

@@ -4,7 +4,7 @@ use camino::Utf8Path;
 
 use crate::build::{self, Origin, Tree};
 use crate::host::{files, git};
-use crate::image::source::{self, Watch};
+use crate::image::source::{self, Origin as Package, Watch};
 use crate::model::Key;
 use crate::model::project::Source;
 
@@ -22,10 +22,28 @@ pub fn known_hash(source: &Source, cache: &Utf8Path) -> Result<Option<Key>, RunE
             .map_err(|e| RunError::Input(e.to_string()))?;
         return Ok(known.map(|id| git::tree_key(&id)));
     }
-    Ok(source
-        .debian_source
-        .as_ref()
-        .and_then(|d| source::tree::known(cache, &d.suite, &d.package)))
+    Ok(package(source).and_then(|(suite, origin)| source::tree::known(cache, suite, &origin)))
+}
+
+/// What the archive knows a source by, where it is of the archive's: its suite and its packages.
+fn package(source: &Source) -> Option<(&str, Package)> {
+    if let Some(debian) = &source.debian_source {
+        let package = debian.package.clone();
+        return Some((&debian.suite, Package::SourcePackage { package }));
+    }
+    let debian = source.debian_tarball.as_ref()?;
+    let package = Package::TarballPackage {
+        package: debian.package.clone(),
+        tarball: debian.tarball.to_string(),
+    };
+    Some((&debian.suite, package))
+}
+
+/// The version of a source: the archive's, or the first digits of the tree's hash.
+pub fn version(source: &Source, cache: &Utf8Path, tree: &Tree) -> String {
+    package(source)
+        .and_then(|(suite, origin)| source::tree::version(cache, suite, &origin))
+        .unwrap_or_else(|| tree.hash.short().to_owned())
 }
 
 /// The tree itself; a package is fetched, verified and unpacked where it is not there yet. Blocks.
@@ -38,10 +56,10 @@ pub fn ensure(source: &Source, cache: &Utf8Path, watch: &Watch<'_>) -> Result<Tr
             .map_err(|e| RunError::Host(e.to_string()))?;
         return Ok(Tree::git(tree));
     }
-    let Some(debian) = &source.debian_source else {
+    let Some((suite, origin)) = package(source) else {
         return Err(RunError::Input("a suite without a source".to_owned()));
     };
-    let (dir, hash) = source::tree::ensure(cache, &debian.suite, &debian.package, watch)
+    let (dir, hash) = source::tree::ensure(cache, suite, &origin, watch)
         .map_err(|e| RunError::Host(e.to_string()))?;
     Ok(Tree {
         origin: Origin::Dir(dir),

@@ -12,7 +12,7 @@ use crate::guest::{Guest, GuestError, GuestSpec, Output};
 use crate::image;
 use crate::model::{CameUp, CaseId, CellId, CrashKind, Event, Key, Outcome, Port, StageResult};
 use crate::plan::Work;
-use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE};
+use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
 use crate::store::snapshots::Snapshots;
 use crate::suite::{Invocation, Runner, SuiteEvent, parse_list};
 
@@ -21,6 +21,7 @@ use super::bus::Bus;
 use super::facts::{Memory, Setup, run_base};
 use super::guests::{GuestOrder, RaiseError, raise};
 use super::jobs::{self, BuildJob, JobFailed};
+use super::kernels;
 
 /// A case's own limit is 300 s unless it says otherwise.
 const CASE_SILENCE: Duration = Duration::from_secs(400);
@@ -111,7 +112,11 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
     let ready = jobs::image(setup, &id.port, &format!("image {}", id.port), bus)
         .await
         .map_err(host)?;
-    let tree = jobs::tree(setup, &id.suite, &build_job.name, bus)
+    if !suite.boots_on(&id.port) {
+        let why = format!("{id} is a cell whose kernel is built and not booted");
+        return Err(RunError::Input(why).into());
+    }
+    let tree = jobs::tree(setup, &suite.project.source, &build_job.name, bus)
         .await
         .map_err(host)?;
     let known = [
@@ -137,17 +142,26 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
             false => NotReady::Product(failed.stage, failed.detail),
         }
     })?;
-    let known = [
+    let product = |failed: JobFailed| match failed.stage.is_host_fault() {
+        true => host(failed),
+        false => NotReady::Product(failed.stage, failed.detail),
+    };
+    let kernel = kernels::of_cell(setup, &plan, id, bus)
+        .await
+        .map_err(product)?;
+    let booted = kernels::boots(&ready.image, kernel.as_ref()).map_err(host)?;
+    let mut known = vec![
         (INPUT_IMAGE, &ready.image.key),
         (INPUT_BUILD, &built.output),
     ];
+    known.extend(kernel.as_ref().map(|k| (INPUT_KERNEL, &k.output)));
     Ok(Stage {
         id: id.clone(),
         key: cell_job.key_with(&known).cloned(),
         port: port.clone(),
         cases_root: suite.project.cases_root().to_owned(),
-        image: ready.image.record.clone(),
-        kernel: ready.image.kernel.clone().into(),
+        image: booted.record,
+        kernel: booted.kernel.into(),
         initrd: ready.image.initrd.clone().into(),
         snapshots: setup.snapshots(),
         tests: built.tar.clone().into(),

@@ -20,6 +20,8 @@ pub enum JobKind {
     Image,
     /// Builds the system under test for a port.
     Build,
+    /// Builds a kernel for a port.
+    Kernel,
     /// Boots guests and runs a suite.
     Cell,
 }

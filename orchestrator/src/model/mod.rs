@@ -10,6 +10,7 @@ pub mod event;
 pub mod finding;
 pub mod ids;
 pub mod kernel;
+pub mod kernel_option;
 pub mod known;
 pub mod outcome;
 pub mod port;
@@ -28,6 +29,7 @@ pub use finding::{
 };
 pub use ids::{CaseId, Key, PortName, RunId};
 pub use kernel::{KernelFound, KernelOrdered};
+pub use kernel_option::KernelOption;
 pub use outcome::{Attempt, Outcome, Purpose, StageResult};
 pub use port::{Alternative, Port, Traits};
 pub use problem::Problem;

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+use super::kernel_option::KernelOption;
 use super::problem::{Problem, did_you_mean};
 use super::units::{de_duration, ser_duration};
 
@@ -72,9 +73,24 @@ pub struct Source {
     /// A Debian source package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debian_source: Option<DebianSource>,
+    /// A tarball of source in a Debian binary package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debian_tarball: Option<DebianTarball>,
     /// A revision of a git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitSource>,
+}
+
+/// A tarball of source that a Debian binary package holds, as the archive's signed index names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebianTarball {
+    /// The binary package: `linux-source-6.1`.
+    pub package: String,
+    /// The distribution's suite: `bookworm`.
+    pub suite: String,
+    /// The tarball's path in the package: `usr/src/linux-source-6.1.tar.xz`.
+    pub tarball: Utf8PathBuf,
 }
 
 /// A Debian source package, as its archive's signed index names it.
@@ -125,12 +141,13 @@ impl Source {
         let given = [
             self.path.is_some(),
             self.debian_source.is_some(),
+            self.debian_tarball.is_some(),
             self.git.is_some(),
         ];
         if given.iter().filter(|g| **g).count() != 1 {
             found.push(Problem::new(
                 at,
-                "expected exactly one of path, debian_source, git",
+                "expected exactly one of path, debian_source, debian_tarball, git",
             ));
         }
         if let Some(git) = &self.git {
@@ -142,17 +159,39 @@ impl Source {
                 "is empty: expected a directory",
             ));
         }
-        if let Some(debian) = &self.debian_source {
-            for (field, word) in [("package", &debian.package), ("suite", &debian.suite)] {
+        let source = self.debian_source.iter();
+        let source = source.map(|d| ("debian_source", &d.package, &d.suite));
+        let tarball = self.debian_tarball.iter();
+        let tarball = tarball.map(|d| ("debian_tarball", &d.package, &d.suite));
+        for (kind, package, suite) in source.chain(tarball) {
+            for (field, word) in [("package", package), ("suite", suite)] {
                 if !is_word(word) {
                     found.push(Problem::new(
-                        format!("{at}.debian_source.{field}"),
+                        format!("{at}.{kind}.{field}"),
                         format!("'{word}' is not a {field}: expected a Debian {field} name"),
                     ));
                 }
             }
         }
+        if let Some(debian) = &self.debian_tarball
+            && !is_inside(&debian.tarball)
+        {
+            let message = format!(
+                "'{}' is not a path in the package: expected for example usr/src/linux-source-6.1.tar.xz",
+                debian.tarball
+            );
+            found.push(Problem::new(
+                format!("{at}.debian_tarball.tarball"),
+                message,
+            ));
+        }
     }
+}
+
+/// Whether a path names something below the directory that it is relative to.
+fn is_inside(path: &Utf8Path) -> bool {
+    let plain = |c: Utf8Component<'_>| matches!(c, Utf8Component::Normal(_));
+    !path.as_str().is_empty() && path.components().all(plain)
 }
 
 /// The builders.
@@ -163,6 +202,8 @@ pub enum BuildKind {
     Make,
     /// A NetBSD release, by the tree's own `build.sh`.
     Netbsd,
+    /// A Linux kernel, from configuration fragments.
+    Kbuild,
 }
 
 /// How a tree is built for a port on the host and installed for the guest.
@@ -201,6 +242,13 @@ pub struct BuildSpec {
     /// Variables of the release's makefiles (`-V NAME=value`): `MKX11: "no"`. Of `netbsd` alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
+    /// Fragments of the kernel's configuration, the later wins; `{port}` is the port's name. What
+    /// none of them names is off. Of `kbuild` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<Utf8PathBuf>,
+    /// Options beyond the fragments: `+DEBUG_LIST`, `-SMP`, `HZ=100`. Of `kbuild` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<KernelOption>,
     /// Further environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -231,16 +279,22 @@ fn build_timeout() -> Duration {
 
 impl BuildSpec {
     fn check(&self, at: &str, found: &mut Vec<Problem>) {
-        match self.kind {
-            BuildKind::Make => {
-                check_guest_path(&format!("{at}.prefix"), &self.prefix, found);
-                if !self.variables.is_empty() {
-                    let message = "are of kind netbsd: expected args with kind make";
-                    found.push(Problem::new(format!("{at}.variables"), message));
-                }
-            }
-            BuildKind::Netbsd => self.check_netbsd(at, found),
+        if self.kind == BuildKind::Make {
+            check_guest_path(&format!("{at}.prefix"), &self.prefix, found);
         }
+        if self.kind == BuildKind::Kbuild && self.config.is_empty() {
+            let message = "is missing: expected fragments of the kernel's configuration, for \
+                           example [base.config, \"{port}.config\"]";
+            found.push(Problem::new(format!("{at}.config"), message));
+        }
+        for (i, path) in self.config.iter().enumerate() {
+            let name = path.file_name();
+            if self.config[..i].iter().any(|p| p.file_name() == name) {
+                let message = format!("'{path}' has the name of an earlier fragment");
+                found.push(Problem::new(format!("{at}.config[{i}]"), message));
+            }
+        }
+        self.check_kind(at, found);
         if self.dir.is_absolute() || self.dir.components().any(|c| c.as_str() == "..") {
             found.push(Problem::new(
                 format!("{at}.dir"),
@@ -270,21 +324,46 @@ impl BuildSpec {
         }
     }
 
-    /// What `make` is told and `build.sh` is not.
-    fn check_netbsd(&self, at: &str, found: &mut Vec<Problem>) {
+    /// Each field belongs to one kind of builder, or to all.
+    fn check_kind(&self, at: &str, found: &mut Vec<Problem>) {
+        use BuildKind::{Kbuild, Make, Netbsd};
         let given = [
-            ("prefix", !self.prefix.is_empty()),
-            ("dir", !is_here(&self.dir)),
-            ("commands", !self.commands.is_empty()),
-            ("args", !self.args.is_empty()),
-            ("targets", !self.targets.is_empty()),
-            ("install", self.install != install()),
-            ("finish", !self.finish.is_empty()),
+            ("prefix", Make, !self.prefix.is_empty()),
+            ("dir", Make, !is_here(&self.dir)),
+            ("commands", Make, !self.commands.is_empty()),
+            ("args", Make, !self.args.is_empty()),
+            ("targets", Make, !self.targets.is_empty()),
+            ("install", Make, self.install != install()),
+            ("finish", Make, !self.finish.is_empty()),
+            ("variables", Netbsd, !self.variables.is_empty()),
+            ("config", Kbuild, !self.config.is_empty()),
+            ("options", Kbuild, !self.options.is_empty()),
         ];
-        for (field, _) in given.iter().filter(|(_, given)| *given) {
-            let message =
-                "is of kind make: expected kind, variables, env and timeout with kind netbsd";
+        for (field, kind, given) in given {
+            if !given || kind == self.kind {
+                continue;
+            }
+            let message = format!("is of kind {}: {}", kind.word(), self.kind.expects());
             found.push(Problem::new(format!("{at}.{field}"), message));
+        }
+    }
+}
+
+impl BuildKind {
+    /// As it stands in a file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Make => "make",
+            Self::Netbsd => "netbsd",
+            Self::Kbuild => "kbuild",
+        }
+    }
+
+    fn expects(self) -> &'static str {
+        match self {
+            Self::Make => "expected args with kind make",
+            Self::Netbsd => "expected kind, variables, env and timeout with kind netbsd",
+            Self::Kbuild => "expected kind, config, options, env and timeout with kind kbuild",
         }
     }
 }

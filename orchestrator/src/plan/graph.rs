@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! image PORT -> build SUITE/PORT/SIDE -> cell SUITE/PORT/VARIANT/SIDE
-//!      \___________________________________/
+//!      \___________________________________/ /
+//!                kernel SUITE/PORT/VARIANT/SIDE   (of a suite that has one)
 //! ```
 //!
 //! Nothing is looked up here: hashes of trees, keys of images, answers of the cache are handed in
@@ -13,8 +14,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::job::{
-    INPUT_BUILD, INPUT_IMAGE, INPUT_SOURCE, Inputs, Job, JobIx, Plan, Todo, Work, key_of,
+    INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE, Inputs, Job, JobIx, Plan, Todo, Work,
+    key_of,
 };
+use super::kernels::KernelFact;
 use super::matrix::Runner;
 use super::resolve::{Resolved, Suite};
 use crate::model::{CellId, JobKind, Key, Port, PortName, Side};
@@ -45,6 +48,10 @@ pub struct Facts<'a> {
     pub images: BTreeMap<PortName, ImageFact>,
     /// Sources by suite.
     pub sources: BTreeMap<String, SourceFact>,
+    /// Kernels by suite, of those that have one.
+    pub kernels: BTreeMap<String, KernelFact>,
+    /// Cores that the jobs may use together.
+    pub cores: u32,
     /// The cross compiler's identity by port: a version, or path, size and time of the program.
     pub compilers: BTreeMap<PortName, String>,
     /// The emulator's identity by port.
@@ -65,7 +72,7 @@ const EMULATOR_OVERHEAD_MIB: u64 = 384;
 /// What the assembly of an image from packages takes, in MiB.
 const ASSEMBLY_MIB: u64 = 384;
 /// What a compiler takes, in MiB.
-const COMPILER_MIB: u64 = 768;
+pub(super) const COMPILER_MIB: u64 = 768;
 
 /// Makes the plan.
 pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
@@ -80,13 +87,14 @@ pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
         .collect();
     let mut builds = BTreeMap::new();
     for suite in &matrix.suites {
-        for port in ports_of(suite, matrix) {
+        for port in ports_of(suite, matrix).filter(|p| suite.boots_on(&p.port)) {
             for side in suite.sides() {
                 let build = maker.build(suite, port, *side, images[&port.port]);
                 builds.insert((&suite.name, &port.port, *side), build);
             }
         }
     }
+    let kernels = maker.kernels(matrix);
     for suite in &matrix.suites {
         for point in &suite.points {
             let Some(port) = matrix.port(&point.port) else {
@@ -99,8 +107,14 @@ pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
                     variant: point.variant.clone(),
                     side: *side,
                 };
-                let build = builds[&(&suite.name, &port.port, *side)];
-                maker.cell(id, suite, port, &matrix.limits, [images[&port.port], build]);
+                let kernel = kernels.get(&id).copied();
+                let Some(build) = builds.get(&(&suite.name, &port.port, *side)) else {
+                    maker.kernel_only(id, kernel);
+                    continue;
+                };
+                let mut needs = vec![images[&port.port], *build];
+                needs.extend(kernel);
+                maker.cell(id, suite, port, &matrix.limits, needs);
             }
         }
     }
@@ -109,25 +123,29 @@ pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
 }
 
 /// The ports of a suite, each once.
-fn ports_of<'a>(suite: &'a Suite, matrix: &'a Resolved) -> impl Iterator<Item = &'a Port> {
+pub(super) fn ports_of<'a>(
+    suite: &'a Suite,
+    matrix: &'a Resolved,
+) -> impl Iterator<Item = &'a Port> {
     matrix
         .ports
         .iter()
         .filter(|port| suite.points.iter().any(|point| point.port == port.port))
 }
 
-struct Maker<'a> {
-    facts: &'a Facts<'a>,
-    plan: Plan,
+pub(super) struct Maker<'a> {
+    pub(super) facts: &'a Facts<'a>,
+    pub(super) plan: Plan,
 }
 
 /// A job without what [`Maker::add`] finds out.
-struct Draft {
-    work: Work,
-    inputs: Inputs,
-    needs: Vec<JobIx>,
-    mem_mib: u64,
-    priority: u8,
+pub(super) struct Draft {
+    pub(super) work: Work,
+    pub(super) inputs: Inputs,
+    pub(super) needs: Vec<JobIx>,
+    pub(super) cores: u32,
+    pub(super) mem_mib: u64,
+    pub(super) priority: u8,
 }
 
 impl Maker<'_> {
@@ -207,6 +225,7 @@ impl Maker<'_> {
             },
             inputs,
             needs: vec![image],
+            cores: 1,
             mem_mib: COMPILER_MIB,
             priority: 1,
         })
@@ -218,13 +237,15 @@ impl Maker<'_> {
         suite: &Suite,
         port: &Port,
         limits: &super::matrix::Limits,
-        [image, build]: [JobIx; 2],
+        needs: Vec<JobIx>,
     ) {
-        let built = &self.plan.jobs[build];
-        let output = built
-            .key
-            .as_ref()
-            .and_then(|key| self.cached(JobKind::Build, key));
+        let made = |kind: JobKind| {
+            let mut jobs = needs.iter().map(|ix| &self.plan.jobs[*ix]);
+            jobs.find(|job| job.kind() == kind)
+        };
+        let image = made(JobKind::Image).and_then(|job| job.key.clone());
+        let output = made(JobKind::Build).and_then(|job| self.output(job));
+        let kernel = made(JobKind::Kernel).map(|job| self.output(job));
         let emulator = self.facts.emulators.get(&port.port).cloned();
         let runner = match suite.runner_on(port) {
             Runner::Auto => "auto",
@@ -236,8 +257,8 @@ impl Maker<'_> {
             limits.channel_bytes,
             limits.output_bytes,
         ];
-        let inputs = inputs([
-            (INPUT_IMAGE, self.plan.jobs[image].key.clone().map(|k| k.0)),
+        let mut inputs = inputs([
+            (INPUT_IMAGE, image.map(|k| k.0)),
             (INPUT_BUILD, output.map(|k| k.0)),
             ("emulator", Some(emulator.unwrap_or_default())),
             ("emulator settings", Some(as_text(&port.emulator))),
@@ -254,20 +275,29 @@ impl Maker<'_> {
             // A stored result says which cell it is of.
             ("cell", Some(id.to_string())),
         ]);
+        if let Some(kernel) = kernel {
+            inputs.insert(INPUT_KERNEL.to_owned(), kernel.map(|k| k.0));
+        }
         self.add(Draft {
             work: Work::Cell(id),
             inputs,
-            needs: vec![image, build],
+            needs,
+            cores: 1,
             mem_mib: u64::from(port.emulator.mem_mib) + EMULATOR_OVERHEAD_MIB,
             priority: 2,
         });
+    }
+
+    /// The hash of what a job made, where the cache has that.
+    pub(super) fn output(&self, job: &Job) -> Option<Key> {
+        self.cached(job.kind(), job.key.as_ref()?)
     }
 
     fn cached(&self, kind: JobKind, key: &Key) -> Option<Key> {
         (self.facts.cached)(kind, key)
     }
 
-    fn add(&mut self, draft: Draft) -> JobIx {
+    pub(super) fn add(&mut self, draft: Draft) -> JobIx {
         let kind = draft.work.kind();
         let name = draft.work.to_string();
         let key = key_of(kind, &draft.inputs);
@@ -287,7 +317,7 @@ impl Maker<'_> {
             needs: draft.needs,
             todo,
             why,
-            cores: 1,
+            cores: draft.cores,
             mem_mib: draft.mem_mib,
             priority: draft.priority,
         });
@@ -339,14 +369,14 @@ fn leave_out_unneeded(plan: &mut Plan) {
     }
 }
 
-fn inputs<const N: usize>(list: [(&str, Option<String>); N]) -> Inputs {
+pub(super) fn inputs<const N: usize>(list: [(&str, Option<String>); N]) -> Inputs {
     list.into_iter()
         .map(|(label, value)| (label.to_owned(), value))
         .collect()
 }
 
 /// A settings value as text for a hash. Every field takes part; the form is JSON.
-fn as_text(value: &impl serde::Serialize) -> String {
+pub(super) fn as_text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|e| format!("unwritable: {e}"))
 }
 

@@ -30,6 +30,17 @@ pub enum Work {
         /// Which side.
         side: Side,
     },
+    /// Builds the kernel of a suite for a port, in one variant, on one side.
+    Kernel {
+        /// The suite's name.
+        suite: String,
+        /// The port.
+        port: PortName,
+        /// The kernel variant.
+        variant: String,
+        /// Which side.
+        side: Side,
+    },
     /// Boots guests and runs a suite.
     Cell(CellId),
 }
@@ -40,6 +51,7 @@ impl Work {
         match self {
             Self::Image { .. } => JobKind::Image,
             Self::Build { .. } => JobKind::Build,
+            Self::Kernel { .. } => JobKind::Kernel,
             Self::Cell(_) => JobKind::Cell,
         }
     }
@@ -47,19 +59,25 @@ impl Work {
     /// The port it is for.
     pub fn port(&self) -> &PortName {
         match self {
-            Self::Image { port } | Self::Build { port, .. } => port,
+            Self::Image { port } | Self::Build { port, .. } | Self::Kernel { port, .. } => port,
             Self::Cell(id) => &id.port,
         }
     }
 }
 
 /// The job's name within a run: `image sparc64`, `build portable/s390x/baseline`,
-/// `cell portable/s390x/stock/candidate`.
+/// `kernel syscalls/s390x/debug/candidate`, `cell portable/s390x/stock/candidate`.
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
             Self::Image { port } => format!("image {port}"),
             Self::Build { suite, port, side } => format!("build {suite}/{port}/{side}"),
+            Self::Kernel {
+                suite,
+                port,
+                variant,
+                side,
+            } => format!("kernel {suite}/{port}/{variant}/{side}"),
             Self::Cell(id) => format!("cell {id}"),
         })
     }
@@ -74,6 +92,9 @@ pub const INPUT_IMAGE: &str = "image";
 pub const INPUT_SOURCE: &str = "source";
 /// The label of the build's output among the inputs of a cell.
 pub const INPUT_BUILD: &str = "build";
+
+/// The label of the built kernel among the inputs of a cell.
+pub const INPUT_KERNEL: &str = "kernel";
 
 /// Whether a job has to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -156,6 +177,7 @@ pub(super) fn key_of(kind: JobKind, inputs: &Inputs) -> Option<Key> {
     let label = match kind {
         JobKind::Image => "image 1",
         JobKind::Build => "build 1",
+        JobKind::Kernel => "kernel 1",
         JobKind::Cell => "cell 1",
     };
     let mut parts: Vec<&[u8]> = Vec::new();

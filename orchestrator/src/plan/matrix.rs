@@ -4,18 +4,21 @@
 //! here: who has the file hands its value in, who has the manifests hands the ports' names in.
 //! What a suite's project file adds is joined in [`super::resolve`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::kernels;
 use super::policy::{Order, Repeats, Shards};
+use crate::model::KernelOption;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{BuildSpec, Project, Source, check_format, check_known, check_name};
 use crate::model::units::{de_duration, de_size, ser_duration};
 
-/// The only kernel variant so far.
+/// The kernel variant that every suite can run on: the image's kernel, or that of the suite's
+/// `kernel` with no options but the project's own.
 pub const STOCK: &str = "stock";
 
 /// A matrix file.
@@ -31,9 +34,13 @@ pub struct Matrix {
     pub description: String,
     /// The ports, in the order in which tables show them.
     pub ports: Vec<String>,
-    /// Kernel variants. Reserved: only `stock` can be made so far.
+    /// Kernel variants, in the order in which tables show them.
     #[serde(default = "stock")]
     pub variants: Vec<String>,
+    /// By variant, the options that it adds to or removes from the configuration of a suite's
+    /// `kernel`. Every variant but `stock` has some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernel_options: BTreeMap<String, Vec<KernelOption>>,
     /// Points of the matrix that are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<Exclude>,
@@ -96,6 +103,13 @@ pub struct SuiteSpec {
     /// The directory in the guest that has the cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<String>,
+    /// A project file of kind `kbuild`: the kernel that the suite's guests boot instead of their
+    /// image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Utf8PathBuf>,
+    /// Ports for which the kernel is built and nothing is booted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_only: Vec<String>,
     /// What the candidate is compared with.
     #[serde(default)]
     pub baseline: Baseline,
@@ -313,14 +327,7 @@ impl Matrix {
         let variants: Vec<&str> = self.variants.iter().map(String::as_str).collect();
         not_empty("variants", "variant", &variants, &mut found);
         no_doubles("variants", &variants, &mut found);
-        for (i, variant) in variants.iter().enumerate() {
-            if *variant != STOCK {
-                found.push(Problem::new(
-                    format!("variants[{i}]"),
-                    format!("kernel variant '{variant}' cannot be made yet: expected {STOCK}"),
-                ));
-            }
-        }
+        kernels::check(self, &mut found);
 
         let suites: Vec<&str> = self.suites.iter().map(|s| s.name.as_str()).collect();
         not_empty("suites", "suite", &suites, &mut found);
@@ -343,16 +350,17 @@ impl Matrix {
         found
     }
 
-    /// The ports of a suite, in the matrix's order, with the variants that are not excluded.
+    /// The ports of a suite, in the matrix's order, with the variants that are not excluded. A suite
+    /// without a kernel of its own runs on the stock one alone.
     pub fn points<'a>(&'a self, suite: &'a SuiteSpec) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.ports
             .iter()
             .filter(|port| suite.ports.is_empty() || suite.ports.contains(port))
             .flat_map(|port| {
-                self.variants
-                    .iter()
-                    .map(move |v| (port.as_str(), v.as_str()))
+                let variants = self.variants.iter().map(String::as_str);
+                variants.map(move |variant| (port.as_str(), variant))
             })
+            .filter(|(_, variant)| suite.kernel.is_some() || *variant == STOCK)
             .filter(|(port, variant)| {
                 !self
                     .exclude
@@ -391,6 +399,7 @@ impl SuiteSpec {
         let field = format!("{at}.ports");
         no_doubles(&field, &own, found);
         check_known(&field, "port of this matrix", &own, ports, found);
+        kernels::check_suite(self, at, ports, found);
     }
 
     /// Either a project file, or source and build; what a project file says is not said twice.
@@ -422,7 +431,8 @@ impl SuiteSpec {
         }
         // Without a source or a way to build it, the suite is not there yet.
         let begun = here.iter().any(|(_, given)| *given);
-        if begun && self.baseline == Baseline::Unpatched && self.patches.is_none() {
+        let patched = self.patches.is_some() || self.kernel.is_some();
+        if begun && self.baseline == Baseline::Unpatched && !patched {
             found.push(no_patches(at));
         }
     }
@@ -525,7 +535,7 @@ fn not_empty(at: &str, what: &str, words: &[&str], found: &mut Vec<Problem>) {
     }
 }
 
-fn no_doubles(at: &str, words: &[&str], found: &mut Vec<Problem>) {
+pub(super) fn no_doubles(at: &str, words: &[&str], found: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
     for (i, word) in words.iter().enumerate() {
         if !seen.insert(word) {

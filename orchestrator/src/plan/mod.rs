@@ -6,6 +6,7 @@
 
 pub mod graph;
 pub mod job;
+pub mod kernels;
 pub mod matrix;
 pub mod policy;
 pub mod resolve;
@@ -15,6 +16,7 @@ pub mod slowness;
 
 pub use graph::{Facts, ImageFact, SourceFact, plan};
 pub use job::{Inputs, Job, JobIx, Plan, Todo, Work};
+pub use kernels::KernelFact;
 pub use matrix::Matrix;
 pub use policy::{Order, Repeats, Shards};
 pub use resolve::{Resolved, Suite};

@@ -1,16 +1,18 @@
 //! A matrix joined with its projects and manifests: what there is to do, nothing left to look up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use super::kernels;
 use super::matrix::{Baseline, Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
 use super::policy::{Order, Repeats, Shards};
 use crate::model::known::Registry;
 use crate::model::problem::Problem;
 use crate::model::project::BuildKind;
-use crate::model::{Port, PortName, Project, Side};
+use crate::model::{KernelOption, Port, PortName, Project, Side};
 
 /// A matrix with everything it refers to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,6 +25,9 @@ pub struct Resolved {
     pub ports: Vec<Port>,
     /// The suites, in the matrix's order.
     pub suites: Vec<Suite>,
+    /// What the kernel variants add to and remove from the configuration of a suite's kernel.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernel_options: BTreeMap<String, Vec<KernelOption>>,
     /// What a run may use.
     pub limits: Limits,
     /// What is tried again.
@@ -41,6 +46,12 @@ pub struct Suite {
     pub name: String,
     /// What is built; its paths are relative to the working directory or absolute.
     pub project: Project,
+    /// The kernel that its guests boot, where that is not the image's; paths as in `project`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Project>,
+    /// Ports on which its kernel is built and nothing is booted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernel_only: Vec<PortName>,
     /// What the candidate is compared with.
     pub baseline: Baseline,
     /// How often the suite is executed in a cell.
@@ -83,6 +94,19 @@ impl Suite {
             Side::Baseline => None,
             Side::Candidate => self.project.patches.as_deref(),
         }
+    }
+
+    /// The series that is applied to the suite's kernel for a side.
+    pub fn kernel_patches(&self, side: Side) -> Option<&Utf8Path> {
+        match side {
+            Side::Baseline => None,
+            Side::Candidate => self.kernel.as_ref()?.patches.as_deref(),
+        }
+    }
+
+    /// Whether guests are started on a port.
+    pub fn boots_on(&self, port: &PortName) -> bool {
+        !self.kernel_only.contains(port)
     }
 
     /// What runs the cases on a port; `auto` is the manifest's choice.
@@ -131,11 +155,13 @@ impl Resolved {
 pub type ProjectFile = (Utf8PathBuf, Project);
 
 /// Joins a checked matrix with the project files of its suites (in their order, none for a suite
-/// that has its project inline) and with the manifests. `base` is the matrix file's directory.
+/// that has its project inline), those of their kernels (likewise), and with the manifests. `base`
+/// is the matrix file's directory.
 pub fn resolve(
     matrix: &Matrix,
     base: &Utf8Path,
     projects: &[Option<ProjectFile>],
+    kernels: &[Option<ProjectFile>],
     ports: &[Port],
 ) -> Result<Resolved, Vec<Problem>> {
     let mut problems = Vec::new();
@@ -147,13 +173,16 @@ pub fn resolve(
             problems.push(Problem::new(at, "has no project"));
             continue;
         };
-        if spec.baseline == Baseline::Unpatched && project.patches.is_none() {
+        let kernel = kernels.get(index).and_then(Option::as_ref).map(read_file);
+        let kernel_patches = kernel.as_ref().and_then(|k| k.patches.as_ref());
+        if spec.baseline == Baseline::Unpatched
+            && project.patches.is_none()
+            && kernel_patches.is_none()
+        {
             problems.push(no_patches(&at));
         }
         if project.build.kind != BuildKind::Make {
-            let message = "builds a release, which no guest of a matrix can run yet: expected a \
-                           project of kind make here, and fallout build for this one";
-            problems.push(Problem::new(&at, message));
+            problems.push(Problem::new(&at, kernels::not_a_suite(project.build.kind)));
         }
         let points: Vec<Point> = matrix
             .points(spec)
@@ -166,10 +195,17 @@ pub fn resolve(
             let message = "runs nowhere: every port is excluded";
             problems.push(Problem::new(&at, message));
         }
+        if let Some(kernel) = &kernel {
+            let used = |p: &&Port| points.iter().any(|point| point.port == p.port);
+            let used: Vec<&Port> = ports.iter().filter(used).collect();
+            problems.extend(kernels::check_resolved(&at, kernel, &used));
+        }
         suites.push(Suite {
             index,
             name: spec.name.clone(),
             project,
+            kernel,
+            kernel_only: spec.kernel_only.iter().map(|p| p.as_str().into()).collect(),
             baseline: spec.baseline,
             passes: spec.passes,
             order: spec.order,
@@ -195,6 +231,7 @@ pub fn resolve(
         description: matrix.description.clone(),
         ports: used,
         suites,
+        kernel_options: matrix.kernel_options.clone(),
         limits: matrix.limits.clone(),
         retries: matrix.retries.clone(),
         // Whoever reads files reads it.
@@ -205,11 +242,14 @@ pub fn resolve(
 
 /// The project of a suite, its paths made relative to what the two files' are relative to.
 fn join(spec: &SuiteSpec, base: &Utf8Path, file: Option<&ProjectFile>) -> Option<Project> {
-    let (dir, mut project) = match file {
-        Some((path, project)) => (path.parent().unwrap_or(Utf8Path::new("")), project.clone()),
-        None => (base, spec.inline_project()?),
+    let mut project = match file {
+        Some(file) => read_file(file),
+        None => {
+            let mut project = spec.inline_project()?;
+            located(&mut project, base);
+            project
+        }
     };
-    located(&mut project, dir);
     if let Some(own) = &spec.patches {
         project.patches = Some(tidy(&base.join(own)));
     }
@@ -217,6 +257,13 @@ fn join(spec: &SuiteSpec, base: &Utf8Path, file: Option<&ProjectFile>) -> Option
         project.cases = Some(cases.clone());
     }
     Some(project)
+}
+
+/// The project of a file, its paths relative to what the file's own is relative to.
+fn read_file((path, project): &ProjectFile) -> Project {
+    let mut project = project.clone();
+    located(&mut project, path.parent().unwrap_or(Utf8Path::new("")));
+    project
 }
 
 /// Makes a project's paths relative to what its file's directory `dir` is relative to.
@@ -231,6 +278,9 @@ pub fn located(project: &mut Project, dir: &Utf8Path) {
     }
     if let Some(patches) = &mut project.patches {
         *patches = tidy(&dir.join(&*patches));
+    }
+    for fragment in &mut project.build.config {
+        *fragment = tidy(&dir.join(&*fragment));
     }
 }
 

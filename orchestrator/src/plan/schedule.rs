@@ -346,6 +346,7 @@ fn guess(plan: &Plan, job: &super::job::Job) -> Duration {
         JobKind::Image if job.priority > 0 => Duration::from_secs(600),
         JobKind::Image => Duration::from_secs(20),
         JobKind::Build => Duration::from_secs(15),
+        JobKind::Kernel => of_kind(JobKind::Kernel).unwrap_or(Duration::from_secs(150)),
         // A cell that nobody has seen may be the longest.
         JobKind::Cell => of_kind(JobKind::Cell).unwrap_or(Duration::from_secs(30)),
     })

@@ -161,7 +161,7 @@ impl One<'_> {
         );
         let mut line = vec!["sh", "build.sh"];
         line.extend(args.iter().map(String::as_str));
-        let mut command = self.sandbox.command(&line, &dirs.port);
+        let mut command = self.sandbox.command(&line, &[&dirs.port]);
         command
             .current_dir(&dirs.source)
             .env_clear()

@@ -22,8 +22,8 @@ mod drive;
 mod keys;
 mod log;
 mod progress;
-mod sandbox;
-mod signature;
+pub(super) mod sandbox;
+pub(super) mod signature;
 mod space;
 mod stage;
 

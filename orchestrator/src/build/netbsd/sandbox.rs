@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 /// What confines a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sandbox {
+pub(in crate::build) enum Sandbox {
     Bubblewrap,
     Namespace,
     Nothing,
@@ -77,15 +77,17 @@ impl Sandbox {
         }
     }
 
-    /// A command in it. `writable` exists.
-    pub fn command(self, words: &[&str], writable: &Utf8Path) -> Command {
+    /// A command in it. The directories of `writable` exist.
+    pub fn command(self, words: &[&str], writable: &[&Utf8Path]) -> Command {
         let mut all: Vec<&str> = match self {
             Self::Bubblewrap => BWRAP.to_vec(),
             Self::Namespace => UNSHARE.to_vec(),
             Self::Nothing => Vec::new(),
         };
         if self == Self::Bubblewrap {
-            all.extend(["--bind", writable.as_str(), writable.as_str()]);
+            for dir in writable {
+                all.extend(["--bind", dir.as_str(), dir.as_str()]);
+            }
         }
         all.extend(words);
         let mut command = Command::new(all[0]);

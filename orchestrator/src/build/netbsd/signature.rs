@@ -113,7 +113,7 @@ fn general(text: &str, machine: &str) -> String {
 }
 
 /// Types in quotes, `'long unsigned int'`, become `'INTEGER'`.
-fn types(text: &str) -> String {
+pub(in crate::build) fn types(text: &str) -> String {
     let quote = |c: char| matches!(c, '\'' | '`' | '‘' | '’');
     let mut out = String::new();
     for (i, part) in text.split(quote).enumerate() {

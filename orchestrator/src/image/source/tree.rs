@@ -1,4 +1,4 @@
-//! A source package as a tree of its own, unpacked once: for systems under test that are packages.
+//! A package's source as a tree of its own, unpacked once: for systems under test that are packages.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -12,12 +12,6 @@ use super::recipe::Origin;
 use super::{archive, trees, unpack};
 use crate::host::files::content_hash;
 use crate::model::ids::Key;
-
-fn origin(package: &str) -> Origin {
-    Origin::SourcePackage {
-        package: package.to_owned(),
-    }
-}
 
 fn key(files: &[ArchiveFile]) -> Key {
     let parts: Vec<&[u8]> = files.iter().map(|f| f.sha256.as_bytes()).collect();
@@ -40,20 +34,25 @@ fn noted(dir: &Utf8Path) -> Option<Key> {
 }
 
 /// The hash of the tree's content, where it was unpacked before.
-pub fn known(cache: &Utf8Path, suite: &str, package: &str) -> Option<Key> {
-    let files = archive::noted(cache, suite, &origin(package))?;
+pub fn known(cache: &Utf8Path, suite: &str, origin: &Origin) -> Option<Key> {
+    let files = archive::noted(cache, suite, origin)?;
     noted(&place(cache, &key(&files)))
+}
+
+/// The source's version, where it was resolved before.
+pub fn version(cache: &Utf8Path, suite: &str, origin: &Origin) -> Option<String> {
+    let files = archive::noted(cache, suite, origin)?;
+    Some(archive::version_of(&files).to_owned())
 }
 
 /// The tree, fetched and unpacked where it is not there yet, and the hash of its content. Blocks.
 pub fn ensure(
     cache: &Utf8Path,
     suite: &str,
-    package: &str,
+    origin: &Origin,
     watch: &Watch<'_>,
 ) -> Result<(Utf8PathBuf, Key), SourceError> {
-    let origin = origin(package);
-    let files = archive::resolve(cache, suite, &origin, watch)?;
+    let files = archive::resolve(cache, suite, origin, watch)?;
     let key = key(&files);
     let dir = place(cache, &key);
     if let Some(hash) = noted(&dir) {
@@ -67,7 +66,7 @@ pub fn ensure(
     fetch::fetch(cache, &files, watch)?;
     let work = WorkDir::new(cache)?;
     let (fresh, scratch) = (work.path().join("tree"), work.path().join("scratch"));
-    unpack::unpack(&origin, cache, &files, &fresh, &scratch, watch)?;
+    unpack::unpack(origin, cache, &files, &fresh, &scratch, watch)?;
     trees::remove_tree(&dir);
     std::fs::rename(&fresh, &dir).doing("rename", &dir)?;
     let hash = content_hash(&dir)

@@ -36,6 +36,7 @@ fn resolved(text: &str) -> Resolved {
         &doc.value,
         "d".into(),
         &vec![file; doc.value.suites.len()],
+        &[],
         &ports,
     )
     .unwrap()
@@ -85,6 +86,8 @@ impl Machine {
             &Facts {
                 images: self.images.clone(),
                 sources: [("a".into(), source.clone()), ("b".into(), source)].into(),
+                kernels: BTreeMap::new(),
+                cores: 2,
                 compilers: BTreeMap::new(),
                 emulators: BTreeMap::new(),
                 cached: &|_, k| {

@@ -82,7 +82,7 @@ m.yaml:1:1: format: 2 is not a form that this version reads: expected 1
 m.yaml:2:1: name: 'a/b' is not a name: expected 1 to 64 letters, digits and any of . _ + -, starting with a letter or digit
 m.yaml:3:14: ports[1]: unknown port 'p46': expected one of p64, q32be, r64be; did you mean 'p64'?
 m.yaml:3:19: ports[2]: 'p64' stands there twice
-m.yaml:4:19: variants[1]: kernel variant 'DIAGNOSTIC' cannot be made yet: expected stock
+m.yaml:4:19: variants[1]: kernel variant 'DIAGNOSTIC' is not described: expected stock, or its options in kernel_options.DIAGNOSTIC
 m.yaml:6:5: exclude[0]: leaves everything out: expected port, variant or suite
 m.yaml:7:6: exclude[1].suite: no suite 'port' in this matrix: expected one of s, t
 m.yaml:8:10: limits.cores: is 0: expected 1 or more
@@ -93,7 +93,7 @@ m.yaml:13:5: suites[0].passes: is 0: expected 1 to 1000
 m.yaml:14:5: suites[0].timeout: is zero: expected for example 20m
 m.yaml:15:13: suites[0].ports[0]: unknown port of this matrix 'r64be': expected one of p64, p46, p64
 m.yaml:16:5: suites[1].name: 's' is the name of an earlier suite
-m.yaml:17:5: suites[1].source: expected exactly one of path, debian_source, git
+m.yaml:17:5: suites[1].source: expected exactly one of path, debian_source, debian_tarball, git
 m.yaml:18:25: suites[1].build.prefix: 'usr/tests' is not an absolute directory of the guest: expected for example /usr/tests/portable
 m.yaml:18:44: suites[1].build.dir: '../..' leaves the tree: expected a directory in it
 m.yaml:18:56: suites[1].build.install: is empty: expected at least one target, for example install
@@ -122,12 +122,12 @@ limits: {memory: 512MB}
 ";
     assert_snapshot!(read(text).unwrap_err(), @r#"
 m.yaml: ports: is missing
-m.yaml:3:1: prots: unknown field, expected one of format, name, description, ports, variants, exclude, suites, known_flakes, limits, retries; did you mean 'ports'?
+m.yaml:3:1: prots: unknown field, expected one of format, name, description, ports, variants, kernel_options, exclude, suites, known_flakes, limits, retries; did you mean 'ports'?
 m.yaml:7:5: suites[0].baseline: 'unpached' is unknown, expected one of none, unpatched; did you mean 'unpatched'?
 m.yaml:8:5: suites[0].order: 'random' is unknown, expected one of listed, shuffled, each-alone
 m.yaml:9:5: suites[0].runner: 'kuya' is unknown, expected one of auto, kyua, sh; did you mean 'kyua'?
 m.yaml:10:5: suites[0].timeout: '20 minits' is not a duration: expected for example 90s, 45m or 1h30m
-m.yaml:11:5: suites[0].repaet: unknown field, expected one of name, project, source, patches, build, cases, baseline, passes, order, shards, repeats, timeout, runner, ports; did you mean 'repeats'?
+m.yaml:11:5: suites[0].repaet: unknown field, expected one of name, project, source, patches, build, cases, kernel, kernel_only, baseline, passes, order, shards, repeats, timeout, runner, ports; did you mean 'repeats'?
 m.yaml:12:10: limits.memory: '512MB' is not a size: expected for example 512MiB or 2GiB
 "#);
 }

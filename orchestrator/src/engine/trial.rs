@@ -324,7 +324,7 @@ impl Stage {
             seen.push(Seen {
                 case,
                 outcome: match crash.kind {
-                    CrashKind::Panic => Outcome::Crashed,
+                    CrashKind::Panic | CrashKind::Gone => Outcome::Crashed,
                     CrashKind::Hang => Outcome::Hung,
                 },
                 reason: Some(crash.title),

@@ -10,6 +10,7 @@ pub fn kind_words(kind: FindingKind) -> (&'static str, &'static str) {
     match kind {
         FindingKind::Panic => ("crashed", "panic"),
         FindingKind::Hang => ("hung", "hang"),
+        FindingKind::Gone => ("crashed", "guest gone"),
         FindingKind::Stage => ("failed", "stage"),
         FindingKind::Regression => ("failed", "failure"),
         FindingKind::Undecided => ("flaky", "not yet known"),

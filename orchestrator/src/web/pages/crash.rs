@@ -36,6 +36,7 @@ fn group(row: &CrashGroup) -> Group {
         class: match row.kind {
             CrashKind::Panic => "crashed",
             CrashKind::Hang => "hung",
+            CrashKind::Gone => "crashed",
         },
         signature: views::name(&row.signature),
         title: views::clean(&row.title, 300),

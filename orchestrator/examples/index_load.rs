@@ -152,7 +152,7 @@ async fn ask(index: &Index, label: &str) {
         index.runs(None, 50).await.expect("runs");
         took("runs, 50", t);
         let t = Instant::now();
-        index.crash_groups(50).await.expect("crashes");
+        index.crash_groups(None, 50).await.expect("crashes");
         took("panics by signature", t);
         let t = Instant::now();
         index.ports().await.expect("ports");
@@ -161,7 +161,10 @@ async fn ask(index: &Index, label: &str) {
         index.flakes(50).await.expect("flakes");
         took("flakes", t);
         let t = Instant::now();
-        index.cases("lib/libc/part7", 100).await.expect("cases");
+        index
+            .cases("lib/libc/part7", None, 100)
+            .await
+            .expect("cases");
         took("cases by prefix", t);
     }
     for (name, mut all) in names {

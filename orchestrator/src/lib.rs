@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`model`] holds what they hand over; [`engine`] composes them and is the only one that knows
-//! them all; [`store`] keeps every event; [`host`] has every side effect on the host; [`cli`] is
-//! what people type. Stages never import each other: a test in `tests/` checks the edges.
+//! them all; [`store`] keeps every event; [`host`] has every side effect on the host; [`web`] is the
+//! daemon's pages and API; [`cli`] is what people type. Stages never import each other: a test in `tests/` checks the edges.
 
 // Test support is shared with the examples, which know this crate by its name.
 #[cfg(test)]
@@ -29,5 +29,7 @@ pub mod verdict;
 pub mod engine;
 pub mod host;
 pub mod store;
+
+pub mod web;
 
 pub mod cli;

@@ -377,6 +377,31 @@ fn progress_bars_are_the_command_lines() {
     report("only cli uses progress bars", &wrong);
 }
 
+/// HTTP ends at the web and at the desk that it hands over at.
+#[test]
+fn http_is_the_webs() {
+    let allowed = ["web", "cli/daemon/desk.rs"];
+    let wrong: Vec<String> = sources()
+        .iter()
+        .filter(|s| {
+            ["axum", "hyper", "tower"]
+                .iter()
+                .any(|w| s.code.contains(&format!("{w}::")))
+        })
+        .filter(|s| {
+            !allowed
+                .iter()
+                .any(|a| module(&s.name) == *a || s.name == *a)
+        })
+        .map(|s| s.name.clone())
+        .collect();
+    report("only web speaks HTTP", &wrong);
+    assert!(
+        sources().iter().any(|s| module(&s.name) == "web"),
+        "there is no web"
+    );
+}
+
 #[test]
 fn no_unsafe() {
     let unsafe_word = |code: &str| {

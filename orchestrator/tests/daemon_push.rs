@@ -30,7 +30,7 @@ impl Place {
         place.git(&["init", "-q", "-b", "main", "tree"]);
         std::fs::write(
             place.path("daemon.yaml"),
-            "format: 1\nrepositories:\n  - name: r\n    path: r.git\n    rules:\n      - name: all\n        \
+            "format: 1\nlisten: 127.0.0.1:0\nrepositories:\n  - name: r\n    path: r.git\n    rules:\n      - name: all\n        \
              refs: ['refs/heads/*']\n        policy: each\n        run: {matrix: absent.yaml}\n",
         )
         .unwrap();

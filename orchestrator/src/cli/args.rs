@@ -8,7 +8,7 @@ use crate::model::{CaseId, PortName, Side};
 mod daemon;
 mod search;
 
-pub use daemon::{DaemonArgs, HistoryArgs, HookCommand, QueueArgs};
+pub use daemon::{DaemonArgs, HistoryArgs, HookCommand, QueueArgs, TokenCommand};
 pub use search::{BenchArgs, BisectArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs};
 
 use super::image::ImageCommand;
@@ -133,6 +133,9 @@ pub enum Command {
     /// Set up git's hook that tells the daemon of pushes
     #[command(subcommand)]
     Hook(HookCommand),
+    /// Make, list and revoke tokens of the daemon's API
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  fallout completions bash > /etc/bash_completion.d/fallout")]
     Completions(CompletionsArgs),

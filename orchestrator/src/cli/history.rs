@@ -52,7 +52,7 @@ fn clean(guest: &str) -> String {
 async fn one(index: &Index, case: &CaseId, args: &HistoryArgs) -> Result<String, Failure> {
     let port = args.port.as_deref();
     let Some(rows) = index.history(case, port, None, args.limit).await? else {
-        let known = index.cases("", 5000).await?;
+        let known = index.cases("", None, 5000).await?;
         let known: Vec<String> = known.iter().map(|c| c.case.to_string()).collect();
         let near = did_you_mean(&case.to_string(), known.iter().map(String::as_str));
         let near = near.map_or(String::new(), |n| format!("; {n}"));
@@ -106,7 +106,7 @@ async fn one(index: &Index, case: &CaseId, args: &HistoryArgs) -> Result<String,
 
 async fn all(index: &Index, json: bool) -> Result<String, Failure> {
     let flakes = index.flakes(LISTED).await?;
-    let panics = index.crash_groups(LISTED).await?;
+    let panics = index.crash_groups(None, LISTED).await?;
     let ports = index.ports().await?;
     if json {
         let all = serde_json::json!({"flakes": flakes, "panics": panics, "ports": ports});

@@ -101,6 +101,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Daemon(args) => daemon::run(&context, &args),
         Command::Queue(args) => daemon::queue(&context, &args),
         Command::Hook(command) => hook::run(&context, &command),
+        Command::Token(command) => daemon::token::run(&context, &command),
         Command::Completions(args) => completions::run(&args),
     }
 }

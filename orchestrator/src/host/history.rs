@@ -1,7 +1,7 @@
 //! What a trigger asks git: which commit a reference names, what a change touches, a commit's tree.
 //!
 //! Callers hand in object names and references that were checked (`trigger/hook.rs`). Repositories are
-//! only read; one of another user is read too, because the settings name it.
+//! only read, but for [`fetch`]; one of another user is read too, because the settings name it.
 
 use camino::Utf8Path;
 
@@ -33,6 +33,31 @@ pub fn changed(repository: &Utf8Path, old: &str, new: &str) -> Result<Vec<String
     let said = output(command, "diff-tree")?;
     let paths = said.split('\0').filter(|p| !p.is_empty());
     Ok(paths.map(str::to_owned).collect())
+}
+
+/// Fetches a commit that a repository lacks, by its own name or by the reference that led to it, and
+/// keeps it under `refs/fallout/`. Blocks for as long as the network takes.
+pub fn fetch(
+    repository: &Utf8Path,
+    remote: &str,
+    commit: &str,
+    reference: &str,
+) -> Result<(), GitError> {
+    let try_it = |what: &str| {
+        let mut command = reading(repository);
+        command.args([
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--end-of-options",
+        ]);
+        command.args([remote, &format!("+{what}:refs/fallout/{commit}")]);
+        output(command, "fetch").map(drop)
+    };
+    // Not every server gives out a commit by its name; the reference may have moved on meanwhile,
+    // and then has the commit among its parents.
+    try_it(commit).or_else(|_| try_it(reference))
 }
 
 /// Writes a commit's tree to `dir`, whole or not at all. One that is there already is left alone:
@@ -94,5 +119,23 @@ mod tests {
         export(&repository, &commits[0], &to).unwrap();
         assert!(export(&repository, &"f".repeat(40), &dir.join("out/none")).is_err());
         assert!(!dir.join("out/none").exists());
+    }
+
+    #[test]
+    fn a_commit_that_is_elsewhere_is_fetched() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(tmp.path()).unwrap();
+        git(dir, &["init", "-q", "-b", "main", "there"]);
+        git(dir, &["init", "-q", "--bare", "here.git"]);
+        let there = dir.join("there");
+        git(&there, &["commit", "-q", "--allow-empty", "-m", "one"]);
+        let one = commit(&there.join(".git"), "HEAD").unwrap().unwrap();
+        git(&there, &["commit", "-q", "--allow-empty", "-m", "two"]);
+        let here = dir.join("here.git");
+        assert_eq!(commit(&here, &one).unwrap(), None);
+        fetch(&here, there.as_str(), &one, "refs/heads/main").unwrap();
+        assert_eq!(commit(&here, &one).unwrap(), Some(one.clone()));
+        let absent = "f".repeat(40);
+        assert!(fetch(&here, there.as_str(), &absent, "refs/heads/none").is_err());
     }
 }

@@ -64,6 +64,22 @@ pub fn program_identity(name: &str) -> Option<String> {
     identity_of(&file)
 }
 
+/// How loaded the machine is, in words by what they are about. What the system does not tell is
+/// left out. Blocks for as long as reading three small files takes.
+pub fn load() -> Vec<(&'static str, String)> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let mut all = Vec::new();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if let Some(load) = read("/proc/loadavg").split_whitespace().next() {
+        all.push(("load", format!("{load} on {cores} cores")));
+    }
+    let free = available_mib(&read("/proc/meminfo"));
+    if let Some(mib) = free {
+        all.push(("memory", format!("{mib} MiB free for use")));
+    }
+    all
+}
+
 /// Random bytes of the host's kernel.
 pub fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     use std::io::Read as _;

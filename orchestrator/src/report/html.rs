@@ -5,8 +5,9 @@
 //! to rows where something differs, and only while [`DETAIL_BYTES`] last. All text is cleaned,
 //! shortened and escaped; a content security policy with a nonce keeps out what slips through.
 
-mod dead;
-mod view;
+pub(crate) mod dead;
+pub(crate) mod view;
+pub(crate) mod words;
 
 use askama::Template;
 
@@ -38,12 +39,18 @@ struct Page<'a> {
     nonce: &'a str,
 }
 
+/// The nonce of a run's page: what it has of styles and scripts is marked with it. It is no secret:
+/// the page has no text that is not escaped, and this only says so to the browser.
+pub fn nonce(run: &crate::model::RunId) -> String {
+    crate::model::Key::of("page nonce", &[run.0.as_bytes()]).0[..32].to_owned()
+}
+
 /// Writes the page.
 ///
 /// # Errors
 /// Only where the template engine fails, which no content of a report makes it do.
 pub fn render(report: &RunReport) -> Result<String, askama::Error> {
-    let nonce = crate::model::Key::of("page nonce", &[report.run.0.as_bytes()]).0;
+    let nonce = nonce(&report.run);
     let grids = super::grid::grids(report);
     let mut budget = DETAIL_BYTES;
     let suites: Vec<SuiteView> = grids
@@ -72,7 +79,7 @@ pub fn render(report: &RunReport) -> Result<String, askama::Error> {
         cells,
         host_faults: view::cleaned(&report.verdict.host_faults),
         notes: view::cleaned(&report.verdict.notes),
-        nonce: &nonce[..32],
+        nonce: &nonce,
     }
     .render()
 }

@@ -139,6 +139,56 @@ pub fn read_from(path: &Path, from: u64, most: usize) -> Result<(Vec<Stamped>, u
     Ok((out, at))
 }
 
+/// Follows a log that somebody else writes: whole lines with their positions, as they come.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    at_byte: u64,
+    next_seq: u64,
+}
+
+impl Tail {
+    /// From the beginning of the log at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            at_byte: 0,
+            next_seq: 0,
+        }
+    }
+
+    /// The next lines without their ends, of about `most` bytes together, each with its position;
+    /// none where nothing has come. Lines before the position `from` are passed over. Blocks.
+    pub fn read(&mut self, from: u64, most: usize) -> Result<Vec<(u64, String)>, StoreError> {
+        let failed = |what, e| StoreError::io(what, &self.path, e);
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(failed("read", e)),
+        };
+        file.seek(SeekFrom::Start(self.at_byte))
+            .map_err(|e| failed("seek", e))?;
+        let mut reader = BufReader::with_capacity(64 << 10, file);
+        let (mut line, mut out, mut taken) = (Vec::new(), Vec::new(), 0);
+        while taken < most {
+            line.clear();
+            let n = reader
+                .read_until(b'\n', &mut line)
+                .map_err(|e| failed("read", e))?;
+            if n == 0 || line.pop() != Some(b'\n') {
+                break;
+            }
+            if self.next_seq >= from {
+                taken += n;
+                out.push((self.next_seq, String::from_utf8_lossy(&line).into_owned()));
+            }
+            self.at_byte += n as u64;
+            self.next_seq += 1;
+        }
+        Ok(out)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,5 +217,27 @@ mod tests {
         assert_eq!(log.append(notice("three")).unwrap().seq, 2);
         let seqs: Vec<u64> = read(&path).unwrap().iter().map(|e| e.seq).collect();
         assert_eq!(seqs, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_log_is_followed_line_by_line_and_from_any_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let mut tail = Tail::new(path.clone());
+        assert!(tail.read(0, 1000).unwrap().is_empty());
+        let mut log = EventLog::open(&path).unwrap();
+        for text in ["one", "two", "three"] {
+            log.append(notice(text)).unwrap();
+        }
+        // One line fills what may be taken.
+        assert_eq!(tail.read(1, 1).unwrap()[0].0, 1);
+        let rest = tail.read(0, 1000).unwrap();
+        assert_eq!(rest.len(), 1);
+        assert!(rest[0].1.contains("three") && !rest[0].1.ends_with('\n'));
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(b"{\"seq\":3").unwrap();
+        assert!(tail.read(0, 1000).unwrap().is_empty());
+        torn.write_all(b"}\n").unwrap();
+        assert_eq!(tail.read(0, 1000).unwrap(), [(3, "{\"seq\":3}".to_owned())]);
     }
 }

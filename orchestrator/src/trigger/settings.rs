@@ -29,6 +29,9 @@ pub struct Settings {
     /// Everybody who reaches the address may read. Needed for another address than loopback.
     #[serde(default)]
     pub public: bool,
+    /// Names under which pages and API are asked for, beside loopback's own: that of a proxy.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// The socket that hooks hand pushes to; `daemon.sock` in the runtime directory where absent.
     #[serde(default)]
     pub socket: Option<Utf8PathBuf>,
@@ -213,6 +216,12 @@ impl Settings {
             );
             problems.push(Problem::new("listen", message));
         }
+        for (i, host) in self.hosts.iter().enumerate() {
+            if host.is_empty() || host.contains([':', '/', ' ']) {
+                let message = format!("'{host}': expected a name without scheme and port");
+                problems.push(Problem::new(format!("hosts[{i}]"), message));
+            }
+        }
         for (field, n) in [
             ("runs_at_once", self.runs_at_once),
             ("requests_per_second", self.requests_per_second),
@@ -226,6 +235,14 @@ impl Settings {
         for (i, repository) in self.repositories.iter().enumerate() {
             let at = format!("repositories[{i}]");
             bad_name(&format!("{at}.name"), &repository.name, &mut problems);
+            if repository
+                .remote
+                .as_ref()
+                .is_some_and(|r| r.starts_with('-') || r.is_empty())
+            {
+                let message = "is not an address that git could fetch from";
+                problems.push(Problem::new(format!("{at}.remote"), message));
+            }
             let rules: Vec<&str> = repository.rules.iter().map(|r| r.name.as_str()).collect();
             twice(&format!("{at}.rules"), &rules, &mut problems);
             for (k, rule) in repository.rules.iter().enumerate() {

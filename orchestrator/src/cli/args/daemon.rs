@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::model::CaseId;
+use crate::store::queue::Scope;
 
 /// `fallout daemon`
 #[derive(Debug, Args)]
@@ -62,4 +63,32 @@ pub struct HistoryArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `fallout token`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, once: only its hash is kept
+    #[command(after_help = "Example:\n  fallout token add ci --scope submit --scope cancel")]
+    Add {
+        /// Whose it is
+        name: String,
+        /// What it may do beside reading
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<Scope>,
+        /// Only to this repository of the settings; to all where none is given
+        #[arg(long = "repository", value_name = "NAME")]
+        repositories: Vec<String>,
+    },
+    /// List the tokens, without their secrets
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token: it is refused from the next request on
+    Revoke {
+        /// Whose it is
+        name: String,
+    },
 }

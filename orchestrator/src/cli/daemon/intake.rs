@@ -74,7 +74,7 @@ fn read(file: &Utf8Path) -> std::io::Result<String> {
 }
 
 /// The paths that a change touches, where that can be said.
-fn paths(repository: &Repository, change: &ChangeSet) -> Option<Vec<String>> {
+pub(super) fn paths(repository: &Repository, change: &ChangeSet) -> Option<Vec<String>> {
     let dir = git_dir(&repository.path);
     history::changed(&dir, change.old.as_ref()?, &change.new).ok()
 }

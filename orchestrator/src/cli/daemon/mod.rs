@@ -11,17 +11,20 @@
 //! knocked or not. A lost knock costs a second, a restart costs nothing, a `kill -9` costs what the
 //! running cases had not finished: their runs are adopted under the names that the queue has.
 //!
-//! Deliberately not here yet: pages, the API, and with it webhooks (their verification is in
-//! `trigger/webhook.rs`).
+//! Pages, the API and webhooks are `crate::web`'s; what they hand in comes to `desk`, and from there
+//! into the same queue.
 
+mod desk;
 mod intake;
+pub mod token;
 mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -30,7 +33,8 @@ use crate::host::yaml;
 use crate::store::index::Index;
 use crate::store::queue::Queue;
 use crate::store::runs;
-use crate::trigger::Settings;
+use crate::trigger::{Settings, webhook};
+use crate::web;
 
 use super::args::{DaemonArgs, QueueArgs};
 use super::context::Context;
@@ -44,9 +48,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct Daemon {
     context: Context,
     settings: Settings,
-    queue: Queue,
-    index: Index,
+    queue: Arc<Queue>,
+    index: Arc<Index>,
     stop: CancellationToken,
+    /// Something came over HTTP: the queue is looked at.
+    knocked: Notify,
 }
 
 impl Daemon {
@@ -56,7 +62,7 @@ impl Daemon {
     }
 }
 
-fn queue_path(context: &Context) -> Utf8PathBuf {
+pub(super) fn queue_path(context: &Context) -> Utf8PathBuf {
     context.dirs.state.join("daemon.sqlite")
 }
 
@@ -92,13 +98,19 @@ async fn serve(context: Context, settings: Settings) -> Outcome {
     let queue = Queue::open(queue_path(&context).as_std_path()).await?;
     let index = Index::open(context.dirs.state.join("index.sqlite").as_std_path()).await?;
     let door = open_door(&socket)?;
+    let listen = settings.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| Failure::host(format!("listen: {listen}: {e}")))?;
     let daemon = Arc::new(Daemon {
         context,
         settings,
-        queue,
-        index,
+        queue: Arc::new(queue),
+        index: Arc::new(index),
         stop: CancellationToken::new(),
+        knocked: Notify::new(),
     });
+    let web = open_web(&daemon, listener)?;
     let mut runs: JoinSet<()> = JoinSet::new();
     for job in daemon.queue.taken().await? {
         info!(job = job.id, run = job.run, "going on with a run");
@@ -112,6 +124,7 @@ async fn serve(context: Context, settings: Settings) -> Outcome {
         tokio::select! {
             _ = tick.tick() => {}
             knock = door.accept() => drop(knock),
+            () = daemon.knocked.notified() => {}
             Some(_) = runs.join_next(), if !runs.is_empty() => {}
             () = signals.stop() => break,
         }
@@ -131,8 +144,50 @@ async fn serve(context: Context, settings: Settings) -> Outcome {
     );
     daemon.stop.cancel();
     while runs.join_next().await.is_some() {}
+    let _ = web.await;
     let _ = std::fs::remove_file(&socket);
+    let _ = std::fs::remove_file(address_path(&daemon.context));
     Ok(Exit::Clean)
+}
+
+/// Where the address is told to other processes, for as long as the daemon serves.
+fn address_path(context: &Context) -> Utf8PathBuf {
+    context.dirs.runtime.join("daemon.address")
+}
+
+/// Serves pages, API and webhooks until the daemon stops.
+fn open_web(
+    daemon: &Arc<Daemon>,
+    listener: TcpListener,
+) -> Result<tokio::task::JoinHandle<()>, Failure> {
+    let settings = &daemon.settings;
+    let address = listener
+        .local_addr()
+        .map_err(|e| Failure::host(format!("listen: {e}")))?;
+    let file = address_path(&daemon.context);
+    crate::host::files::write_atomic(&file, format!("http://{address}\n").as_bytes())
+        .map_err(Failure::host)?;
+    let app = web::App::new(web::Parts {
+        index: daemon.index.clone(),
+        queue: daemon.queue.clone(),
+        runs: daemon.context.dirs.runs().into(),
+        desk: Arc::new(desk::Counter(daemon.clone())),
+        options: web::Options {
+            public: settings.public,
+            hosts: settings.hosts.clone(),
+            requests_per_second: settings.requests_per_second,
+            webhook_bytes: webhook::MAX_BYTES,
+        },
+        stop: daemon.stop.clone(),
+        changed: Arc::new(Notify::new()),
+    });
+    tokio::spawn(app.clone().keep_up());
+    info!(%address, "serving");
+    Ok(tokio::spawn(web::serve(
+        listener,
+        web::router(app),
+        daemon.stop.clone(),
+    )))
 }
 
 async fn start_more(daemon: &Arc<Daemon>, runs: &mut JoinSet<()>) -> Result<(), Failure> {

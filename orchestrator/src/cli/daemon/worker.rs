@@ -103,7 +103,16 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         .repository(&change.repository)
         .ok_or_else(|| Failure::usage(format!("no repository '{}'", change.repository)))?;
     let tree = daemon.trees().join(&change.repository).join(&change.new);
-    history::export(&git_dir(&repository.path), &change.new, &tree).map_err(Failure::host)?;
+    let dir = git_dir(&repository.path);
+    if let Some(remote) = &repository.remote
+        && !tree.is_dir()
+        && history::commit(&dir, &change.new)
+            .map_err(Failure::host)?
+            .is_none()
+    {
+        history::fetch(&dir, remote, &change.new, &change.reference).map_err(Failure::host)?;
+    }
+    history::export(&dir, &change.new, &tree).map_err(Failure::host)?;
     let source = tree.join(&job.spec.source_dir);
     let only = Selection {
         ports: job.spec.ports.clone(),

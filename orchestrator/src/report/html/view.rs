@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::dead::{self, SectionView};
+use super::words::{kind_words, news_words, parts};
 use crate::host::text::{head as head_lines, line as clean, tail};
 use crate::model::{
-    Attempt, CameUp, Finding, FindingKind, GuestRecord, News, Outcome, PortTally, Side,
-    StageResult, TraitSplit,
+    Attempt, CameUp, Finding, GuestRecord, Outcome, PortTally, Side, StageResult, TraitSplit,
 };
 use crate::report::grid::{Grid, Place, State};
 use crate::report::terminal::headline;
 use crate::report::{RunReport, Source, duration_words};
 
 const LINE: usize = 400;
-const SENTENCE: usize = 1200;
+pub(super) const SENTENCE: usize = 1200;
 const OUTPUT_LINES: usize = 30;
 /// Names of passing cases that a program's row lists at most.
 const NAMES: usize = 400;
@@ -99,26 +99,8 @@ pub struct PillView {
 }
 
 pub fn finding(number: usize, f: &Finding) -> FindingView {
-    let (class, word) = match f.kind {
-        FindingKind::Panic => ("crashed", "panic"),
-        FindingKind::Hang => ("hung", "hang"),
-        FindingKind::Gone => ("crashed", "guest gone"),
-        FindingKind::Stage => ("failed", "stage"),
-        FindingKind::Regression => ("failed", "failure"),
-        FindingKind::Undecided => ("flaky", "not yet known"),
-        FindingKind::TraitBound => ("failed", "bound to a trait"),
-        FindingKind::ArchOnly => ("failed", "one port only"),
-        FindingKind::Flake => ("flaky", "now and then"),
-        FindingKind::Missed => ("missed", "never ran"),
-        FindingKind::Fixed => ("passed", "fixed"),
-    };
-    let (news, news_class) = match (f.kind, f.news) {
-        (FindingKind::Fixed, _) => ("", ""),
-        (_, News::New) => ("new", "new"),
-        (_, News::Known) => ("known", "known"),
-        (_, News::Unclear) => ("perhaps new", "new"),
-        (_, News::NoBaseline) => ("no baseline", "known"),
-    };
+    let (class, word) = kind_words(f.kind);
+    let (news, news_class) = news_words(f.kind, f.news);
     let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for tally in &f.failing {
         // A crash's title stands in the sentence already.
@@ -129,7 +111,6 @@ pub fn finding(number: usize, f: &Finding) -> FindingView {
                 .push(one(tally.port.as_str()));
         }
     }
-    let sentence = clean(f.sentence.as_bytes(), SENTENCE);
     FindingView {
         number,
         class,
@@ -137,11 +118,7 @@ pub fn finding(number: usize, f: &Finding) -> FindingView {
         news,
         news_class,
         suite: one(&f.suite),
-        sentence: sentence
-            .split('`')
-            .enumerate()
-            .map(|(i, part)| (i % 2 == 1, part.to_owned()))
-            .collect(),
+        sentence: parts(&f.sentence),
         splits: f.splits.iter().take(6).map(conjunction).collect(),
         failing: pills(&f.failing, |t| format!("{}/{}", t.bad, t.total)),
         passing: pills(&f.passing, |t| {

@@ -8,13 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
 use sqlx::Row as _;
 
 use crate::model::outcome::Sense;
-use crate::model::{
-    Attempt, CaseId, CellId, CellResult, Event, RunId, StageResult, Stamped, Verdict,
-};
+use crate::model::{Attempt, CaseId, CellId, Event, Outcome, RunId, StageResult, Stamped};
 use crate::store::StoreError;
 use crate::store::events;
 use crate::store::runs::{self, RunDir, RunRecord};
@@ -39,12 +36,6 @@ pub struct Caught {
     pub attempts: u64,
 }
 
-/// Of a run's report, what the index takes.
-#[derive(Deserialize)]
-struct Judged {
-    verdict: Verdict,
-}
-
 /// A row that waits for its batch: case, cell, seq, pass, guest, outcome, duration, reason,
 /// whether it counts.
 type AttemptRow = (i64, i64, i64, i64, i64, i64, Option<i64>, Option<i64>, bool);
@@ -57,6 +48,10 @@ struct Reading {
     next_seq: u64,
     log_bytes: u64,
     cells: BTreeMap<CellId, i64>,
+    /// What this piece adds to the counts of cells that are not done: good, bad, silent.
+    counts: BTreeMap<i64, [i64; 3]>,
+    /// Attempts of this piece that were written before its end.
+    flushed: u64,
 }
 
 impl Index {
@@ -96,7 +91,7 @@ impl Index {
 }
 
 impl Writer {
-    async fn begin(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let failed = self.failed("begin");
         sqlx::query("BEGIN IMMEDIATE")
             .execute(&mut self.db)
@@ -105,7 +100,7 @@ impl Writer {
             .map(drop)
     }
 
-    async fn commit(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         let failed = self.failed("commit");
         sqlx::query("COMMIT")
             .execute(&mut self.db)
@@ -150,6 +145,8 @@ impl Writer {
             next_seq,
             log_bytes,
             cells: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            flushed: 0,
         };
         loop {
             let (path, from) = (dir.events_path(), reading.log_bytes);
@@ -219,8 +216,13 @@ impl Writer {
             self.event(reading, event, &mut rows).await?;
             reading.next_seq = event.seq + 1;
         }
-        let written = rows.len() as u64;
+        let written = std::mem::take(&mut reading.flushed) + rows.len() as u64;
         self.attempts(rows).await?;
+        for (cell, [good, bad, silent]) in std::mem::take(&mut reading.counts) {
+            let sql =
+                "UPDATE cell SET good = good + ?, bad = bad + ?, silent = silent + ? WHERE id = ?";
+            self.count(sql, cell, [good, bad, silent]).await?;
+        }
         reading.log_bytes = end;
         let failed = self.failed("write");
         sqlx::query("UPDATE run SET next_seq = ?, log_bytes = ? WHERE id = ?")
@@ -249,6 +251,23 @@ impl Writer {
             Event::AttemptDone { cell, attempt } => {
                 let cell = self.cell(reading, cell).await?;
                 rows.push(self.row(cell, event.seq, attempt).await?);
+                if attempt.counts() {
+                    reading.counts.entry(cell).or_default()[slot(attempt.outcome)] += 1;
+                }
+            }
+            Event::GuestDoubted {
+                cell,
+                guest,
+                attempts,
+                ..
+            } => {
+                let cell = self.cell(reading, cell).await?;
+                // Those of this piece too.
+                reading.flushed += rows.len() as u64;
+                self.attempts(std::mem::take(rows)).await?;
+                for (_, pass, case) in attempts {
+                    self.doubt(reading, cell, *guest, *pass, case).await?;
+                }
             }
             Event::GuestReady {
                 cell, guest, boot, ..
@@ -290,7 +309,7 @@ impl Writer {
                     .execute(&mut self.db)
                     .await
                     .map_err(failed)?;
-                self.findings(reading).await?;
+                self.findings(reading.id, &reading.dir).await?;
             }
             // Work in a run that was over: it was resumed.
             Event::JobStarted { .. } => {
@@ -354,6 +373,55 @@ impl Writer {
             reason,
             a.counts(),
         ))
+    }
+
+    async fn count(
+        &mut self,
+        sql: &'static str,
+        cell: i64,
+        counts: [i64; 3],
+    ) -> Result<(), StoreError> {
+        let failed = self.failed("write");
+        sqlx::query(sql)
+            .bind(counts[0])
+            .bind(counts[1])
+            .bind(counts[2])
+            .bind(cell)
+            .execute(&mut self.db)
+            .await
+            .map_err(failed)
+            .map(drop)
+    }
+
+    /// An attempt whose guest was found damaged after it: it stays and does not count.
+    async fn doubt(
+        &mut self,
+        reading: &mut Reading,
+        cell: i64,
+        guest: u32,
+        pass: u32,
+        case: &CaseId,
+    ) -> Result<(), StoreError> {
+        let case = self.case(case).await?;
+        let failed = self.failed("write");
+        let rows = sqlx::query(
+            "UPDATE attempt SET counted = 0
+             WHERE tcase = ? AND cell = ? AND guest = ? AND pass = ? AND counted = 1
+             RETURNING outcome",
+        )
+        .bind(case)
+        .bind(cell)
+        .bind(i64::from(guest))
+        .bind(i64::from(pass))
+        .fetch_all(&mut self.db)
+        .await
+        .map_err(failed)?;
+        for row in &rows {
+            if let Some(outcome) = words::outcome(row.get(0)) {
+                reading.counts.entry(cell).or_default()[slot(outcome)] -= 1;
+            }
+        }
+        Ok(())
     }
 
     async fn attempts(&mut self, mut rows: Vec<AttemptRow>) -> Result<(), StoreError> {
@@ -446,6 +514,14 @@ impl Writer {
             .await
             .map_err(failed)?;
         let Some(result) = result else { return Ok(()) };
+        // What the log said so far is in the result too, and there it is whole.
+        reading.counts.remove(&cell);
+        let mut counts = [0; 3];
+        for attempt in result.attempts.iter().filter(|a| a.counts()) {
+            counts[slot(attempt.outcome)] += 1;
+        }
+        let sql = "UPDATE cell SET good = ?, bad = ?, silent = ? WHERE id = ?";
+        self.count(sql, cell, counts).await?;
         if adopted {
             for (n, attempt) in result.attempts.iter().enumerate() {
                 rows.push(self.row(cell, n as u64, attempt).await?);
@@ -462,94 +538,13 @@ impl Writer {
         }
         Ok(())
     }
-
-    async fn flakes(&mut self, cell: i64, result: &CellResult) -> Result<(), StoreError> {
-        let mut tally: BTreeMap<&CaseId, (i64, i64)> = BTreeMap::new();
-        for attempt in result.attempts.iter().filter(|a| a.counts()) {
-            let one = tally.entry(&attempt.case).or_default();
-            match attempt.outcome.sense() {
-                Sense::Bad => *one = (one.0 + 1, one.1 + 1),
-                Sense::Good => one.1 += 1,
-                Sense::Silent => {}
-            }
-        }
-        for (case, (bad, total)) in tally {
-            if bad == 0 || bad == total {
-                continue;
-            }
-            let case = self.case(case).await?;
-            let failed = self.failed("write");
-            sqlx::query("INSERT OR REPLACE INTO flake VALUES (?, ?, ?, ?)")
-                .bind(case)
-                .bind(cell)
-                .bind(bad)
-                .bind(total)
-                .execute(&mut self.db)
-                .await
-                .map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    async fn findings(&mut self, reading: &Reading) -> Result<(), StoreError> {
-        let failed = self.failed("write");
-        sqlx::query("DELETE FROM finding WHERE run = ?")
-            .bind(reading.id)
-            .execute(&mut self.db)
-            .await
-            .map_err(failed)?;
-        // The report is written after the last event and may not be there yet: [`Self::late_findings`].
-        let Some(judged) = judged(&reading.dir) else {
-            return Ok(());
-        };
-        self.verdict(reading.id, &judged.verdict).await
-    }
-
-    /// The findings of a run whose log was read to its end before its report was there.
-    async fn late_findings(&mut self, run: i64, dir: &RunDir) -> Result<(), StoreError> {
-        let failed = self.failed("read");
-        let missing: bool = sqlx::query(
-            "SELECT findings > (SELECT count(*) FROM finding WHERE run = ?1) FROM run WHERE id = ?1",
-        )
-        .bind(run)
-        .fetch_one(&mut self.db)
-        .await
-        .map_err(failed)?
-        .get(0);
-        let Some(judged) = missing.then(|| judged(dir)).flatten() else {
-            return Ok(());
-        };
-        self.begin().await?;
-        self.verdict(run, &judged.verdict).await?;
-        self.commit().await
-    }
-
-    async fn verdict(&mut self, run: i64, verdict: &Verdict) -> Result<(), StoreError> {
-        for (n, finding) in verdict.findings.iter().enumerate() {
-            let suite = self.text(&finding.suite).await?;
-            let sentence = self.text(&finding.sentence).await?;
-            let case = match &finding.case {
-                Some(case) => Some(self.case(case).await?),
-                None => None,
-            };
-            let failed = self.failed("write");
-            sqlx::query("INSERT OR REPLACE INTO finding VALUES (?, ?, ?, ?, ?, ?, ?)")
-                .bind(run)
-                .bind(n as i64)
-                .bind(words::of_kind(finding.kind))
-                .bind(words::of_news(finding.news))
-                .bind(suite)
-                .bind(case)
-                .bind(sentence)
-                .execute(&mut self.db)
-                .await
-                .map_err(failed)?;
-        }
-        Ok(())
-    }
 }
 
-fn judged(dir: &RunDir) -> Option<Judged> {
-    let bytes = std::fs::read(dir.path.join("report.json")).ok()?;
-    serde_json::from_slice(&bytes).ok()
+/// Where an outcome is counted.
+fn slot(outcome: Outcome) -> usize {
+    match outcome.sense() {
+        Sense::Good => 0,
+        Sense::Bad => 1,
+        Sense::Silent => 2,
+    }
 }

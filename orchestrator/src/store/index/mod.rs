@@ -12,6 +12,8 @@
 //! What this module does not do: keep anything that is not in a run's directory.
 
 mod ingest;
+mod judged;
+mod pages;
 mod query;
 mod rows;
 #[cfg(test)]
@@ -20,8 +22,8 @@ mod words;
 
 pub use ingest::Caught;
 pub use rows::{
-    CaseRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PortRow, RateRow, RunPhase,
-    RunRow, SideCount,
+    CaseRow, CellRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PortRow, RateRow,
+    RunPhase, RunRow, Spot,
 };
 
 use std::collections::HashMap;
@@ -34,7 +36,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection, Sql
 use super::StoreError;
 
 /// The migrations, oldest first. Append only: a file's `user_version` is how many it has had.
-const MIGRATIONS: [&str; 1] = [include_str!("0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// Texts whose numbers are remembered between batches.
 const REMEMBERED: usize = 400_000;

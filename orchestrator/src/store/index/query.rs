@@ -4,12 +4,11 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::model::outcome::Sense;
-use crate::model::{CaseId, Crash, Outcome, PortName, StageResult};
+use crate::model::{CaseId, CellId, Crash, Outcome, PortName, StageResult};
 use crate::store::StoreError;
 
 use super::rows::{
-    CaseRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PortRow, RateRow, RunPhase,
-    RunRow,
+    CrashGroup, CrashRow, FlakeRow, HistoryRow, PortRow, RateRow, RunPhase, RunRow, Spot,
 };
 use super::{Index, words};
 
@@ -29,11 +28,52 @@ pub(super) fn signature(crash: &Crash) -> String {
     }
 }
 
-fn time(ms: i64) -> jiff::Timestamp {
+/// Runs with what a list shows of them, as [`run_row`] reads it.
+pub(super) const RUNS: &str = "SELECT r.name, m.body AS matrix, r.started_ms, r.ended_ms, r.phase,
+    r.findings, (SELECT count(*) FROM cell WHERE run = r.id) AS cells,
+    (SELECT count(stage) FROM cell WHERE run = r.id) AS done
+  FROM run r JOIN text m ON m.id = r.matrix";
+
+pub(super) fn run_row(r: &SqliteRow) -> RunRow {
+    RunRow {
+        run: r.get("name"),
+        matrix: r.get("matrix"),
+        started: time(r.get("started_ms")),
+        ended: r.get::<Option<i64>, _>("ended_ms").map(time),
+        phase: RunPhase::of(r.get("phase")),
+        findings: count(r, "findings"),
+        cells: count(r, "cells"),
+        cells_done: count(r, "done"),
+    }
+}
+
+pub(super) fn cell_of(row: &SqliteRow) -> CellId {
+    CellId {
+        suite: row.get("suite"),
+        port: PortName(row.get("port")),
+        variant: row.get("variant"),
+        side: words::side(row.get("side")),
+    }
+}
+
+fn spot(row: &SqliteRow) -> Spot {
+    Spot {
+        cell: row.get("cell"),
+        seq: row.get("seq"),
+    }
+}
+
+pub(super) fn case_of(row: &SqliteRow) -> Option<CaseId> {
+    let program: Option<String> = row.get("program");
+    let name: Option<String> = row.get("bname");
+    program.zip(name).map(|(p, n)| CaseId::new(p, n))
+}
+
+pub(super) fn time(ms: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
 }
 
-fn count(row: &SqliteRow, column: &str) -> u64 {
+pub(super) fn count(row: &SqliteRow, column: &str) -> u64 {
     row.get::<Option<i64>, _>(column)
         .and_then(|n| u64::try_from(n).ok())
         .unwrap_or(0)
@@ -47,40 +87,24 @@ fn of_sense(sense: Sense) -> String {
 }
 
 impl Index {
-    fn failed(&self) -> impl Fn(sqlx::Error) -> StoreError + use<> {
+    pub(super) fn failed(&self) -> impl Fn(sqlx::Error) -> StoreError + use<> {
         |e| StoreError::db("read", std::path::Path::new("index.sqlite"), e)
     }
 
     /// Runs, newest first, those before the run `before` where one is given.
     pub async fn runs(&self, before: Option<&str>, limit: u32) -> Result<Vec<RunRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT r.name, m.body AS matrix, r.started_ms, r.ended_ms, r.phase, r.findings,
-               (SELECT count(*) FROM cell WHERE run = r.id) AS cells,
-               (SELECT count(stage) FROM cell WHERE run = r.id) AS done
-             FROM run r JOIN text m ON m.id = r.matrix
-             WHERE r.name < ? ORDER BY r.name DESC LIMIT ?",
-        )
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{RUNS} WHERE r.name < ? ORDER BY r.name DESC LIMIT ?"
+        )))
         .bind(before.unwrap_or("~"))
         .bind(limit)
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed())?;
-        Ok(rows
-            .iter()
-            .map(|r| RunRow {
-                run: r.get("name"),
-                matrix: r.get("matrix"),
-                started: time(r.get("started_ms")),
-                ended: r.get::<Option<i64>, _>("ended_ms").map(time),
-                phase: RunPhase::of(r.get("phase")),
-                findings: count(r, "findings"),
-                cells: count(r, "cells"),
-                cells_done: count(r, "done"),
-            })
-            .collect())
+        Ok(rows.iter().map(run_row).collect())
     }
 
-    async fn case_number(&self, case: &CaseId) -> Result<Option<i64>, StoreError> {
+    pub(super) async fn case_number(&self, case: &CaseId) -> Result<Option<i64>, StoreError> {
         sqlx::query(
             "SELECT c.id FROM tcase c JOIN text p ON p.id = c.program JOIN text n ON n.id = c.name
              WHERE c.program = (SELECT id FROM text WHERE body = ?)
@@ -100,26 +124,28 @@ impl Index {
         &self,
         case: &CaseId,
         port: Option<&str>,
-        before: Option<i64>,
+        after: Option<Spot>,
         limit: u32,
     ) -> Result<Option<Vec<HistoryRow>>, StoreError> {
+        let after = after.unwrap_or(Spot::TOP);
         let Some(number) = self.case_number(case).await? else {
             return Ok(None);
         };
         let rows = sqlx::query(
             "SELECT r.name, r.started_ms, s.body AS suite, p.body AS port, v.body AS variant,
-               c.side, rev.body AS revision, a.cell, a.counted, a.pass, a.outcome, a.duration_ms,
+               c.side, rev.body AS revision, a.cell, a.seq, a.counted, a.pass, a.outcome, a.duration_ms,
                w.body AS reason
              FROM attempt a JOIN cell c ON c.id = a.cell JOIN run r ON r.id = c.run
                JOIN place l ON l.id = c.place JOIN text s ON s.id = l.suite
                JOIN text p ON p.id = l.port JOIN text v ON v.id = l.variant
                LEFT JOIN text rev ON rev.id = c.revision LEFT JOIN text w ON w.id = a.reason
-             WHERE a.tcase = ? AND a.cell < ? AND (? IS NULL OR p.body = ?)
-             ORDER BY a.cell DESC, a.seq LIMIT ?",
+             WHERE a.tcase = ?1 AND a.cell <= ?2 AND (a.cell < ?2 OR a.seq > ?3)
+               AND (?4 IS NULL OR p.body = ?4)
+             ORDER BY a.cell DESC, a.seq LIMIT ?5",
         )
         .bind(number)
-        .bind(before.unwrap_or(i64::MAX))
-        .bind(port)
+        .bind(after.cell)
+        .bind(after.seq)
         .bind(port)
         .bind(limit)
         .fetch_all(&self.readers)
@@ -143,7 +169,7 @@ impl Index {
                             .and_then(|ms| u64::try_from(ms).ok()),
                         reason: r.get("reason"),
                         counted: r.get("counted"),
-                        cursor: r.get("cell"),
+                        cursor: spot(r),
                     })
                 })
                 .collect(),
@@ -157,8 +183,8 @@ impl Index {
         };
         let (good, bad) = (of_sense(Sense::Good), of_sense(Sense::Bad));
         let sql = format!(
-            "SELECT s.body AS suite, p.body AS port, sum(n) AS attempts, sum(bad) AS bad,
-               count(*) AS cells, sum(bad > 0 AND bad < n) AS mixed, avg(ms) AS mean
+            "SELECT s.body AS suite, p.body AS port, sum(x.n) AS attempts, sum(x.bad) AS bad,
+               count(*) AS cells, sum(x.bad > 0 AND x.bad < x.n) AS mixed, avg(x.ms) AS mean
              FROM (SELECT a.cell, sum(a.outcome IN ({good},{bad})) AS n,
                      sum(a.outcome IN ({bad})) AS bad, avg(a.duration_ms) AS ms
                    FROM (SELECT * FROM attempt WHERE tcase = ? AND counted ORDER BY cell DESC LIMIT ?) a
@@ -214,8 +240,12 @@ impl Index {
             .collect())
     }
 
-    /// Crashes by signature, the most frequent first.
-    pub async fn crash_groups(&self, limit: u32) -> Result<Vec<CrashGroup>, StoreError> {
+    /// Crashes by signature, the most frequent first; only those of one signature where one is given.
+    pub async fn crash_groups(
+        &self,
+        signature: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CrashGroup>, StoreError> {
         let rows = sqlx::query(
             "SELECT x.signature, x.kind, x.n, t.body,
                (SELECT w.body FROM crash k JOIN text w ON w.id = k.title
@@ -225,10 +255,13 @@ impl Index {
                   JOIN place l ON l.id = c.place JOIN text p ON p.id = l.port
                   WHERE k.signature = x.signature) AS ports
              FROM (SELECT signature, min(kind) AS kind, count(*) AS n, max(cell) AS last
-                   FROM crash GROUP BY signature ORDER BY n DESC LIMIT ?) x
+                   FROM crash WHERE ?1 IS NULL
+                     OR signature = (SELECT id FROM text WHERE body = ?1)
+                   GROUP BY signature ORDER BY n DESC LIMIT ?2) x
                JOIN text t ON t.id = x.signature
              ORDER BY x.n DESC, x.signature",
         )
+        .bind(signature)
         .bind(limit)
         .fetch_all(&self.readers)
         .await
@@ -236,7 +269,6 @@ impl Index {
         Ok(rows
             .iter()
             .map(|r| CrashGroup {
-                id: r.get("signature"),
                 kind: words::crash(r.get("kind")),
                 signature: r.get("body"),
                 title: r.get::<Option<String>, _>("title").unwrap_or_default(),
@@ -251,43 +283,43 @@ impl Index {
             .collect())
     }
 
-    /// The crashes of a group, newest first.
-    pub async fn crashes(&self, group: i64, limit: u32) -> Result<Vec<CrashRow>, StoreError> {
+    /// The crashes with a signature, newest first, those after a spot of the list where one is given.
+    pub async fn crashes(
+        &self,
+        signature: &str,
+        after: Option<Spot>,
+        limit: u32,
+    ) -> Result<Vec<CrashRow>, StoreError> {
+        let after = after.unwrap_or(Spot::TOP);
         let rows = sqlx::query(
             "SELECT r.name, r.started_ms, s.body AS suite, p.body AS port, v.body AS variant,
-               c.side, k.guest, t.body AS title, bp.body AS program, bn.body AS bname
+               c.side, k.cell, k.seq, k.guest, t.body AS title, bp.body AS program, bn.body AS bname
              FROM crash k JOIN cell c ON c.id = k.cell JOIN run r ON r.id = c.run
                JOIN place l ON l.id = c.place JOIN text s ON s.id = l.suite
                JOIN text p ON p.id = l.port JOIN text v ON v.id = l.variant
                JOIN text t ON t.id = k.title LEFT JOIN tcase b ON b.id = k.blamed
                LEFT JOIN text bp ON bp.id = b.program LEFT JOIN text bn ON bn.id = b.name
-             WHERE k.signature = ? ORDER BY k.cell DESC, k.seq LIMIT ?",
+             WHERE k.signature = (SELECT id FROM text WHERE body = ?1)
+               AND k.cell <= ?2 AND (k.cell < ?2 OR k.seq > ?3)
+             ORDER BY k.cell DESC, k.seq LIMIT ?4",
         )
-        .bind(group)
+        .bind(signature)
+        .bind(after.cell)
+        .bind(after.seq)
         .bind(limit)
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed())?;
         Ok(rows
             .iter()
-            .map(|r| {
-                let side = words::side(r.get("side"));
-                let part = |c: &str| r.get::<String, _>(c);
-                let program: Option<String> = r.get("program");
-                let name: Option<String> = r.get("bname");
-                CrashRow {
-                    run: r.get("name"),
-                    started: time(r.get("started_ms")),
-                    cell: format!(
-                        "{}/{}/{}/{side}",
-                        part("suite"),
-                        part("port"),
-                        part("variant")
-                    ),
-                    guest: u32::try_from(r.get::<i64, _>("guest")).unwrap_or(0),
-                    title: r.get("title"),
-                    blamed: program.zip(name).map(|(p, n)| CaseId::new(p, n)),
-                }
+            .map(|r| CrashRow {
+                run: r.get("name"),
+                started: time(r.get("started_ms")),
+                cell: cell_of(r),
+                guest: u32::try_from(r.get::<i64, _>("guest")).unwrap_or(0),
+                title: r.get("title"),
+                blamed: case_of(r),
+                cursor: spot(r),
             })
             .collect())
     }
@@ -354,58 +386,5 @@ impl Index {
             }
         }
         Ok(port)
-    }
-
-    /// The findings about a case, newest run first.
-    pub async fn findings_of(
-        &self,
-        case: &CaseId,
-        limit: u32,
-    ) -> Result<Vec<FindingRow>, StoreError> {
-        let Some(number) = self.case_number(case).await? else {
-            return Ok(Vec::new());
-        };
-        let rows = sqlx::query(
-            "SELECT r.name, f.kind, f.news, s.body AS suite, t.body AS sentence
-             FROM finding f JOIN run r ON r.id = f.run JOIN text s ON s.id = f.suite
-               JOIN text t ON t.id = f.sentence
-             WHERE f.tcase = ? ORDER BY f.run DESC LIMIT ?",
-        )
-        .bind(number)
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(self.failed())?;
-        Ok(rows
-            .iter()
-            .map(|r| FindingRow {
-                run: r.get("name"),
-                kind: words::kind(r.get("kind")),
-                news: words::news(r.get("news")),
-                suite: r.get("suite"),
-                sentence: r.get("sentence"),
-            })
-            .collect())
-    }
-
-    /// Cases whose program begins with a text, in order, after a case where one is given.
-    pub async fn cases(&self, prefix: &str, limit: u32) -> Result<Vec<CaseRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT p.body AS program, n.body AS name
-             FROM text p JOIN tcase t ON t.program = p.id JOIN text n ON n.id = t.name
-             WHERE p.body >= ?1 AND p.body < ?1 || char(1114111)
-             ORDER BY p.body, n.body LIMIT ?2",
-        )
-        .bind(prefix)
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(self.failed())?;
-        Ok(rows
-            .iter()
-            .map(|r| CaseRow {
-                case: CaseId::new(r.get::<String, _>("program"), r.get::<String, _>("name")),
-            })
-            .collect())
     }
 }

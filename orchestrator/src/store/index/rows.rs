@@ -1,6 +1,8 @@
 //! The shapes of what the index answers: data, no queries.
 
-use crate::model::{CaseId, CrashKind, FindingKind, News, Outcome, PortName, Side, StageResult};
+use crate::model::{
+    CaseId, CellId, CrashKind, FindingKind, News, Outcome, PortName, Side, StageResult,
+};
 
 /// How far a run is, as its log tells.
 ///
@@ -44,6 +46,50 @@ impl RunPhase {
             Self::Finished => "finished",
             Self::Interrupted => "interrupted",
         }
+    }
+}
+
+/// Where a page of attempts or crashes ended: the cell's number in this index, and the position
+/// within it. Its text form is `CELL.POSITION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    /// The cell's number.
+    pub cell: i64,
+    /// The position within the cell.
+    pub seq: i64,
+}
+
+impl Spot {
+    /// Before everything: lists go from new to old.
+    pub const TOP: Self = Self {
+        cell: i64::MAX,
+        seq: i64::MAX,
+    };
+}
+
+impl std::fmt::Display for Spot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.cell, self.seq)
+    }
+}
+
+impl std::str::FromStr for Spot {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let parse = |(cell, seq): (&str, &str)| {
+            let (cell, seq) = (cell.parse().ok()?, seq.parse().ok()?);
+            Some(Self { cell, seq })
+        };
+        s.split_once('.')
+            .and_then(parse)
+            .ok_or_else(|| format!("'{s}' is not a place in a list: expected CELL.POSITION"))
+    }
+}
+
+impl serde::Serialize for Spot {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
 }
 
@@ -95,8 +141,8 @@ pub struct HistoryRow {
     pub reason: Option<String>,
     /// Whether it counts: its guest was to be trusted.
     pub counted: bool,
-    /// Where the next page begins: older than this.
-    pub cursor: i64,
+    /// Where the next page begins: after this.
+    pub cursor: Spot,
 }
 
 /// How a case does on one port, over its newest attempts.
@@ -136,11 +182,9 @@ pub struct FlakeRow {
 /// Crashes with one signature.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct CrashGroup {
-    /// What they have in common, as a number of this index: it names the group's page.
-    pub id: i64,
     /// Panic or hang.
     pub kind: CrashKind,
-    /// The signature.
+    /// What they have in common; it names the group.
     pub signature: String,
     /// The title of the newest. Untrusted text.
     pub title: String,
@@ -159,14 +203,16 @@ pub struct CrashRow {
     pub run: String,
     /// When that run began.
     pub started: jiff::Timestamp,
-    /// The cell, as text.
-    pub cell: String,
+    /// The cell.
+    pub cell: CellId,
     /// Which guest of the cell.
     pub guest: u32,
     /// The crash's title. Untrusted text.
     pub title: String,
     /// The case that ran.
     pub blamed: Option<CaseId>,
+    /// Where the next page begins: after this.
+    pub cursor: Spot,
 }
 
 /// How a port does.
@@ -199,8 +245,12 @@ pub struct FindingRow {
     pub news: Option<News>,
     /// The suite.
     pub suite: String,
+    /// The case, where it is about one.
+    pub case: Option<CaseId>,
     /// The sentence. Untrusted text is in it.
     pub sentence: String,
+    /// Its position in the run, from 0, which is also the cursor of lists.
+    pub number: u64,
 }
 
 /// A case in a list.
@@ -210,13 +260,29 @@ pub struct CaseRow {
     pub case: CaseId,
 }
 
-/// Attempts of a run by sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct SideCount {
-    /// Ended well.
+/// A cell of some run.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct CellRow {
+    /// Its number in this index, which is also the cursor of lists.
+    pub cursor: i64,
+    /// The run.
+    pub run: String,
+    /// When that run began.
+    pub started: jiff::Timestamp,
+    /// Which cell.
+    pub cell: CellId,
+    /// What was tested, where the run knew.
+    pub revision: Option<String>,
+    /// How its stages ended; none while it runs.
+    pub stage: Option<StageResult>,
+    /// Whether it came from the cache.
+    pub cached: bool,
+    /// Attempts that count and ended well.
     pub good: u64,
-    /// Ended badly.
+    /// Attempts that count and ended badly.
     pub bad: u64,
-    /// Said nothing.
+    /// Attempts that count and said nothing: skipped, never ran.
     pub silent: u64,
+    /// Guests whose kernel died or hung.
+    pub crashes: u64,
 }

@@ -226,12 +226,12 @@ async fn a_case_that_goes_both_ways_and_a_crash_in_two_runs_are_grouped() {
     assert_eq!((flakes[0].cells, flakes[0].bad, flakes[0].total), (2, 2, 4));
     let rates = index.rates(&"p:flaky".parse().unwrap()).await.unwrap();
     assert_eq!((rates[0].attempts, rates[0].bad, rates[0].mixed), (4, 2, 2));
-    let groups = index.crash_groups(9).await.unwrap();
+    let groups = index.crash_groups(None, 9).await.unwrap();
     assert_eq!((groups.len(), groups[0].count), (1, 2));
     assert_eq!(groups[0].ports, ["big".into()]);
-    let crashes = index.crashes(groups[0].id, 9).await.unwrap();
+    let crashes = index.crashes(&groups[0].signature, None, 9).await.unwrap();
     assert_eq!(crashes.len(), 2);
-    assert_eq!(crashes[0].cell, "s/big/stock/candidate");
+    assert_eq!(crashes[0].cell.to_string(), "s/big/stock/candidate");
     assert_eq!(crashes[0].blamed, Some("p:flaky".parse().unwrap()));
 }
 
@@ -282,13 +282,15 @@ async fn findings_that_come_after_the_last_event_are_found() {
     assert!(index.findings_of(&case, 9).await.unwrap().is_empty());
     let finding = serde_json::json!({"kind": "arch_only", "news": "new", "suite": "s",
         "case": "p:a", "sentence": "p:a fails on big"});
-    let report = serde_json::json!({"verdict": {"findings": [finding], "host_faults": []}});
+    let report = serde_json::json!({"format": 1, "summary": {}, "report":
+        {"verdict": {"findings": [finding], "host_faults": []}}});
     dir.write_file("report.json", report.to_string().as_bytes())
         .unwrap();
     index.catch_up(&runs.path()).await.unwrap();
     let found = index.findings_of(&case, 9).await.unwrap();
     assert_eq!((found.len(), &found[0].run), (1, &id.0));
     assert_eq!(found[0].sentence, "p:a fails on big");
+    assert_eq!(index.findings_in(&id.0, None, 9).await.unwrap(), found);
 }
 
 #[tokio::test]
@@ -305,4 +307,37 @@ async fn a_run_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
     assert_eq!((caught.attempts, trouble.len()), (1, 1));
     assert!(trouble[0].contains("at byte 0"), "{trouble:?}");
     assert!(Path::new(&runs.path()).exists());
+}
+
+/// What a damaged guest said is kept and does not count, whether it was taken in before or together.
+#[tokio::test]
+async fn what_is_doubted_later_does_not_count() {
+    for together in [false, true] {
+        let runs = Runs::new();
+        let index = Index::open(&runs.dir.path().join("i.sqlite"))
+            .await
+            .unwrap();
+        let (_dir, mut log, id) = runs.run();
+        log.append(done("big", "p:a", Outcome::Failed)).unwrap();
+        log.append(done("big", "p:b", Outcome::Passed)).unwrap();
+        if !together {
+            index.catch_up(&runs.path()).await.unwrap();
+            let cells = index.cells_of(&id.0, None, 9).await.unwrap();
+            assert_eq!((cells[0].good, cells[0].bad), (1, 1));
+        }
+        log.append(Event::GuestDoubted {
+            cell: cell("big"),
+            guest: 1,
+            why: "its disk is full".into(),
+            attempts: vec![(Purpose::Pass, 1, "p:a".parse().unwrap())],
+        })
+        .unwrap();
+        index.catch_up(&runs.path()).await.unwrap();
+        let cells = index.cells_of(&id.0, None, 9).await.unwrap();
+        assert_eq!((cells[0].good, cells[0].bad, cells[0].silent), (1, 0, 0));
+        let case: CaseId = "p:a".parse().unwrap();
+        let rows = index.history(&case, None, None, 9).await.unwrap().unwrap();
+        assert_eq!((rows.len(), rows[0].counted), (1, false));
+        assert!(index.rates(&case).await.unwrap().is_empty());
+    }
 }

@@ -1,15 +1,17 @@
 //! The daemon's queue of runs, with what must survive beside it: deliveries seen, schedules fired,
-//! tokens.
+//! tokens, and the feed of what became of jobs.
 //!
 //! A change is acknowledged once the transaction that queued it is on the disk. A delivery's identity
 //! goes in with it, so that the same delivery a second time queues nothing. A run gets its identity
 //! in the transaction that takes it from the queue: whoever starts after a `kill -9` finds the job
 //! running, with the name of the run to go on with. The states are [`JobState`]'s.
 
+mod feed;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
+pub use feed::Step;
 pub use tokens::{Scope, TokenRow};
 
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ use crate::model::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority, RunId
 use super::StoreError;
 use super::index;
 
-const MIGRATIONS: [&str; 1] = [include_str!("0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// How long a delivery's identity is remembered, in milliseconds: 30 days.
 const REMEMBER_MS: i64 = 30 * 24 * 3600 * 1000;

@@ -161,15 +161,17 @@ async fn steps_that_do_not_exist_are_refused() {
 #[tokio::test]
 async fn a_token_is_known_by_its_hash_alone() {
     let (dir, queue) = queue().await;
-    queue
-        .put_token("me", "secret-word", &[Scope::Cancel])
-        .await
-        .unwrap();
+    let me = TokenRow {
+        name: "me".into(),
+        scopes: vec![Scope::Cancel],
+        repositories: vec!["r".into()],
+    };
+    assert!(queue.put_token(&me, "secret-word").await.unwrap());
+    assert!(!queue.put_token(&me, "another").await.unwrap());
     let found = queue.token("secret-word").await.unwrap().unwrap();
-    assert_eq!(
-        (found.name.as_str(), &found.scopes[..]),
-        ("me", &[Scope::Cancel][..])
-    );
+    assert_eq!(found, me);
+    assert!(found.may(Scope::Cancel, "r"));
+    assert!(!found.may(Scope::Cancel, "q") && !found.may(Scope::Submit, "r"));
     assert!(queue.token("secret-wort").await.unwrap().is_none());
     for file in ["daemon.sqlite", "daemon.sqlite-wal"] {
         let bytes = std::fs::read(dir.path().join(file)).unwrap_or_default();
@@ -177,4 +179,36 @@ async fn a_token_is_known_by_its_hash_alone() {
     }
     assert!(queue.remove_token("me").await.unwrap());
     assert!(queue.token("secret-word").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_feed_has_every_step_in_order() {
+    let (_dir, queue) = queue().await;
+    let first = [job("a", "1", Priority::Push, Policy::Batch)];
+    let second = [job("a", "2", Priority::Push, Policy::Batch)];
+    queue.accept("d1", &first).await.unwrap();
+    queue.accept("d2", &second).await.unwrap();
+    let taken = queue.take(&RunId("r".into())).await.unwrap().unwrap();
+    queue
+        .step(taken.id, JobState::Done, "", Some(0))
+        .await
+        .unwrap();
+    let steps = queue.steps(0, 99).await.unwrap();
+    let told: Vec<(i64, JobState)> = steps.iter().map(|s| (s.job, s.state)).collect();
+    assert_eq!(
+        told,
+        [
+            (1, JobState::Queued),
+            // The second change replaces the first before it is queued itself.
+            (1, JobState::Cancelled),
+            (2, JobState::Queued),
+            (2, JobState::Running),
+            (2, JobState::Done),
+        ]
+    );
+    assert_eq!(steps[3].run.as_deref(), Some("r"));
+    let newest = queue.newest_step().await.unwrap();
+    assert_eq!(steps.last().map(|s| s.seq), Some(newest));
+    assert_eq!(queue.steps(newest - 1, 99).await.unwrap(), steps[4..]);
+    assert!(steps.windows(2).all(|w| w[0].seq < w[1].seq));
 }

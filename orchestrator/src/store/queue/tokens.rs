@@ -49,6 +49,17 @@ pub struct TokenRow {
     pub name: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// The repositories that it may do it to; all where empty.
+    pub repositories: Vec<String>,
+}
+
+impl TokenRow {
+    /// Whether it may do something to a repository.
+    pub fn may(&self, scope: Scope, repository: &str) -> bool {
+        let here = |r: &String| r == repository;
+        self.scopes.contains(&scope)
+            && (self.repositories.is_empty() || self.repositories.iter().any(here))
+    }
 }
 
 /// The secret has 256 bits from the system, so a plain hash is enough: there is nothing to guess.
@@ -64,28 +75,33 @@ fn row_of(row: &sqlx::sqlite::SqliteRow) -> TokenRow {
             .split(',')
             .filter_map(|s| s.parse().ok())
             .collect(),
+        repositories: row
+            .get::<String, _>("repositories")
+            .split(',')
+            .filter(|r| !r.is_empty())
+            .map(str::to_owned)
+            .collect(),
     }
 }
 
 impl Queue {
-    /// Keeps a new token's hash. A name that exists gets the new token instead of the old one.
-    pub async fn put_token(
-        &self,
-        name: &str,
-        token: &str,
-        scopes: &[Scope],
-    ) -> Result<(), StoreError> {
-        let scopes: Vec<&str> = scopes.iter().map(|s| s.word()).collect();
+    /// Keeps a new token's hash. Returns false, and changes nothing, where the name is taken.
+    pub async fn put_token(&self, row: &TokenRow, token: &str) -> Result<bool, StoreError> {
+        let scopes: Vec<&str> = row.scopes.iter().map(|s| s.word()).collect();
         let mut db = self.db.lock().await;
-        sqlx::query("INSERT OR REPLACE INTO token VALUES (?, ?, ?, ?)")
-            .bind(name)
-            .bind(hash(token))
-            .bind(scopes.join(","))
-            .bind(now_ms())
-            .execute(&mut *db)
-            .await
-            .map_err(self.failed("write"))
-            .map(drop)
+        sqlx::query(
+            "INSERT OR IGNORE INTO token (name, hash, scopes, made_ms, repositories)
+             VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(&row.name)
+        .bind(hash(token))
+        .bind(scopes.join(","))
+        .bind(now_ms())
+        .bind(row.repositories.join(","))
+        .execute(&mut *db)
+        .await
+        .map_err(self.failed("write"))
+        .map(|done| done.rows_affected() == 1)
     }
 
     /// Removes a token. Returns whether it was there.
@@ -102,7 +118,7 @@ impl Queue {
     /// All tokens.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
         let mut db = self.db.lock().await;
-        let rows = sqlx::query("SELECT name, scopes FROM token ORDER BY name")
+        let rows = sqlx::query("SELECT name, scopes, repositories FROM token ORDER BY name")
             .fetch_all(&mut *db)
             .await
             .map_err(self.failed("read"))?;
@@ -113,7 +129,7 @@ impl Queue {
     /// time says nothing about how much of a guess was right.
     pub async fn token(&self, token: &str) -> Result<Option<TokenRow>, StoreError> {
         let mut db = self.db.lock().await;
-        let row = sqlx::query("SELECT name, scopes FROM token WHERE hash = ?")
+        let row = sqlx::query("SELECT name, scopes, repositories FROM token WHERE hash = ?")
             .bind(hash(token))
             .fetch_optional(&mut *db)
             .await

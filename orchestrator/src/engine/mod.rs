@@ -9,6 +9,8 @@
 //! ```
 
 mod accounts;
+mod adaptive;
+pub mod baseline;
 pub mod bench;
 pub mod bisect;
 pub mod bus;
@@ -20,6 +22,7 @@ pub mod guests;
 pub mod jobs;
 pub mod ledger;
 mod life;
+mod past;
 pub mod polluter;
 pub mod probe;
 pub mod repro;

@@ -12,9 +12,11 @@ pub mod ids;
 pub mod kernel;
 pub mod known;
 pub mod outcome;
+pub mod past;
 pub mod port;
 pub mod problem;
 pub mod project;
+pub mod spent;
 pub mod units;
 pub mod watch;
 
@@ -29,7 +31,9 @@ pub use finding::{
 pub use ids::{CaseId, Key, PortName, RunId};
 pub use kernel::{KernelFound, KernelOrdered};
 pub use outcome::{Attempt, Outcome, Purpose, StageResult};
+pub use past::{SeenBefore, Sighting};
 pub use port::{Alternative, Port, Traits};
 pub use problem::Problem;
 pub use project::Project;
+pub use spent::{Bought, Spent, SpentEnd, Stand};
 pub use watch::ConsoleWatch;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Order, Repeats, Shards};
+use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{BuildSpec, Project, Source, check_format, check_known, check_name};
 use crate::model::units::{de_duration, de_size, ser_duration};
@@ -42,6 +42,9 @@ pub struct Matrix {
     /// A registry of failures that are known to come and go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_flakes: Option<Utf8PathBuf>,
+    /// What may be spent on attempts that tell what the passes have left open; nothing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
     /// What a run may use.
     #[serde(default)]
     pub limits: Limits,
@@ -135,6 +138,12 @@ pub enum Baseline {
     None,
     /// The same tree without its patches.
     Unpatched,
+    /// The newest complete run of the matrix with nothing new wrong; its results are taken, and
+    /// nothing is run for it.
+    #[serde(rename = "last-good")]
+    LastGood,
+    /// The newest run of the parent commit of the source, likewise.
+    Parent,
 }
 
 /// What runs the cases in the guest.
@@ -338,6 +347,9 @@ impl Matrix {
         for (i, exclude) in self.exclude.iter().enumerate() {
             let at = format!("exclude[{i}]");
             exclude.check(&at, [&ports, &variants, &suites], &mut found);
+        }
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.check(&mut found);
         }
         self.limits.check(&mut found);
         found

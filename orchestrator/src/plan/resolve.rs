@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::matrix::{Baseline, Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
-use super::policy::{Order, Repeats, Shards};
+use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::known::Registry;
 use crate::model::problem::Problem;
 use crate::model::project::BuildKind;
@@ -23,6 +23,9 @@ pub struct Resolved {
     pub ports: Vec<Port>,
     /// The suites, in the matrix's order.
     pub suites: Vec<Suite>,
+    /// What may be spent on attempts beyond the passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
     /// What a run may use.
     pub limits: Limits,
     /// What is tried again.
@@ -72,7 +75,8 @@ impl Suite {
     /// The sides that are run: the candidate, and the baseline where there is one.
     pub fn sides(&self) -> &'static [Side] {
         match self.baseline {
-            Baseline::None => &[Side::Candidate],
+            // Another run's results are no side of this one.
+            Baseline::None | Baseline::LastGood | Baseline::Parent => &[Side::Candidate],
             Baseline::Unpatched => &[Side::Baseline, Side::Candidate],
         }
     }
@@ -195,6 +199,7 @@ pub fn resolve(
         description: matrix.description.clone(),
         ports: used,
         suites,
+        adaptive: matrix.adaptive,
         limits: matrix.limits.clone(),
         retries: matrix.retries.clone(),
         // Whoever reads files reads it.

@@ -13,7 +13,7 @@ use sqlx::Row as _;
 
 use crate::model::outcome::Sense;
 use crate::model::{
-    Attempt, CaseId, CellId, CellResult, Event, RunId, StageResult, Stamped, Verdict,
+    Attempt, CaseId, CellId, CellResult, Event, Purpose, RunId, StageResult, Stamped, Verdict,
 };
 use crate::store::StoreError;
 use crate::store::events;
@@ -447,7 +447,12 @@ impl Writer {
             .map_err(failed)?;
         let Some(result) = result else { return Ok(()) };
         if adopted {
-            for (n, attempt) in result.attempts.iter().enumerate() {
+            // What this run's verdict asked for beside it stands in this run's log.
+            let theirs = result
+                .attempts
+                .iter()
+                .filter(|a| a.purpose != Purpose::Adaptive);
+            for (n, attempt) in theirs.enumerate() {
                 rows.push(self.row(cell, n as u64, attempt).await?);
             }
             for guest in &result.guests {

@@ -12,6 +12,7 @@
 //! What this module does not do: keep anything that is not in a run's directory.
 
 mod ingest;
+mod past;
 mod query;
 mod rows;
 #[cfg(test)]
@@ -20,8 +21,8 @@ mod words;
 
 pub use ingest::Caught;
 pub use rows::{
-    CaseRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PortRow, RateRow, RunPhase,
-    RunRow, SideCount,
+    CaseRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PastRow, PortRow, RateRow,
+    RunPhase, RunRow, SideCount,
 };
 
 use std::collections::HashMap;

@@ -29,7 +29,7 @@ pub(super) fn signature(crash: &Crash) -> String {
     }
 }
 
-fn time(ms: i64) -> jiff::Timestamp {
+pub(super) fn time(ms: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
 }
 
@@ -40,14 +40,14 @@ fn count(row: &SqliteRow, column: &str) -> u64 {
 }
 
 /// Numbers of outcomes of one sense, for SQL: `0,3,4`.
-fn of_sense(sense: Sense) -> String {
+pub(super) fn of_sense(sense: Sense) -> String {
     let numbers = Outcome::ALL.iter().filter(|o| o.sense() == sense);
     let numbers: Vec<String> = numbers.map(|o| words::of_outcome(*o).to_string()).collect();
     numbers.join(",")
 }
 
 impl Index {
-    fn failed(&self) -> impl Fn(sqlx::Error) -> StoreError + use<> {
+    pub(super) fn failed(&self) -> impl Fn(sqlx::Error) -> StoreError + use<> {
         |e| StoreError::db("read", std::path::Path::new("index.sqlite"), e)
     }
 
@@ -80,7 +80,7 @@ impl Index {
             .collect())
     }
 
-    async fn case_number(&self, case: &CaseId) -> Result<Option<i64>, StoreError> {
+    pub(super) async fn case_number(&self, case: &CaseId) -> Result<Option<i64>, StoreError> {
         sqlx::query(
             "SELECT c.id FROM tcase c JOIN text p ON p.id = c.program JOIN text n ON n.id = c.name
              WHERE c.program = (SELECT id FROM text WHERE body = ?)

@@ -3,7 +3,7 @@
 
 use crate::model::{CrashKind, FindingKind, News, Outcome, Side, StageResult};
 
-const STAGES: [StageResult; 10] = [
+const STAGES: [StageResult; 11] = [
     StageResult::Complete,
     StageResult::BuildFailed,
     StageResult::SetsMismatch,
@@ -14,6 +14,7 @@ const STAGES: [StageResult; 10] = [
     StageResult::TimedOut,
     StageResult::HostFailed,
     StageResult::Interrupted,
+    StageResult::CrashLoop,
 ];
 
 const KINDS: [FindingKind; 10] = [

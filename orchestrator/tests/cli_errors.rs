@@ -383,3 +383,32 @@ fn completions_name_the_subcommands() {
         );
     }
 }
+
+#[test]
+fn a_baseline_that_is_not_there_is_told_before_anything_runs() {
+    let place = Place::new();
+    let told = |word| place.told(&["run", "m/small.yaml", "--baseline", word]);
+    let said = told("last-god");
+    assert!(
+        said.starts_with("exit 2\nerror: --baseline last-god: no run 'last-god'"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("last-good, last; did you mean 'last-good'?\n"),
+        "{said}"
+    );
+    let said = told("last-good");
+    let want = "exit 2\nerror: there is no earlier run of matrix small: run it first\n";
+    assert_eq!(said, want);
+    place.write("project.yaml", &PROJECT.replace("patches: series\n", ""));
+    place.write(
+        "m/small.yaml",
+        &MATRIX.replace("    baseline: unpatched\n", ""),
+    );
+    let said = told("stock");
+    let want = "exit 2\nerror: --baseline stock: suite lib has no patches: both sides would be the \
+                same; expected parent, last-good or a run\n";
+    assert_eq!(said, want);
+    // Nothing was begun.
+    assert!(!place.path().join("home/.local/state/fallout/runs").exists());
+}

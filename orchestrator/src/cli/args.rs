@@ -9,7 +9,9 @@ mod daemon;
 mod search;
 
 pub use daemon::{DaemonArgs, HistoryArgs, HookCommand, QueueArgs, TokenCommand};
-pub use search::{BenchArgs, BisectArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs};
+pub use search::{
+    BenchArgs, BisectArgs, FailureArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs,
+};
 
 use super::image::ImageCommand;
 
@@ -112,7 +114,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Find the patch of the series, or the commit, that brought a failure
     #[command(
-        after_help = "The failure may show now and then only: what is tried next is what tells most.\n\n\
+        after_help = "The failure may show now and then only: what is tried next is what tells most.\n\
+        Any case of a port that did not build stands for the build.\n\n\
         Examples:\n  fallout bisect last wire_test:sum16_known_answer@s390x\n  \
         fallout bisect last upkeep_test:sweep@amd64 --range v1.0..HEAD\n\n\
         Exit status: 1 found, 0 not in these revisions, 3 not sure."
@@ -160,6 +163,10 @@ pub struct RunArgs {
     /// Which part of it
     #[command(flatten)]
     pub only: Selection,
+    /// Compare with this, whatever the matrix says: none, unpatched (or stock), parent, last-good,
+    /// last, or the beginning of a run's id; another run's results are taken and not run again
+    #[arg(long, value_name = "WHAT")]
+    pub baseline: Option<String>,
     /// Run every cell again, whatever the cache knows
     #[arg(long)]
     pub fresh: bool,

@@ -15,13 +15,7 @@ use super::failure::{self, Subject};
 
 /// `fallout bisect`
 pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
-    let subject = failure::find(
-        context,
-        &args.run,
-        &args.failure,
-        args.suite.as_deref(),
-        Side::Candidate,
-    )?;
+    let subject = failure::find(context, &args.about, Side::Candidate)?;
     let setup = &subject.setup;
     let suite = &subject.cell.id.suite;
     let revisions = match &args.range {
@@ -41,7 +35,7 @@ pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
         at_once: usize::try_from(cores).unwrap_or(1),
         most_tries: args.tries,
     };
-    let what = format!("{} on {}", args.failure.case, args.failure.port);
+    let what = format!("{} on {}", args.about.failure.case, args.about.failure.port);
     eprintln!(
         "looking for {what} in {} revisions, {} at once",
         revisions.len(),
@@ -83,7 +77,7 @@ fn wanted(subject: &Subject, args: &BisectArgs) -> Result<Wanted, Failure> {
     let bad = subject.bad().ok_or_else(|| {
         Failure::usage(format!(
             "{} did not fail on {} in run {}: there is nothing to bisect",
-            args.failure.case, args.failure.port, args.run
+            args.about.failure.case, args.about.failure.port, args.about.run
         ))
     })?;
     let died = matches!(
@@ -91,7 +85,7 @@ fn wanted(subject: &Subject, args: &BisectArgs) -> Result<Wanted, Failure> {
         crate::model::Outcome::Crashed | crate::model::Outcome::Hung
     );
     Ok(Wanted::Case {
-        case: args.failure.case.clone(),
+        case: args.about.failure.case.clone(),
         outcome: bad.outcome,
         title: bad.reason.clone().filter(|_| died),
         // What always fails needs nothing before it; what does not may need a polluter.

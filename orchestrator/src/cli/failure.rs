@@ -11,7 +11,7 @@ use crate::plan::Work;
 use crate::store::runs::RunDir;
 use crate::verdict::chance::Count;
 
-use super::args::{CaseAtPort, Selection};
+use super::args::{FailureArgs, Selection};
 use super::context::Context;
 use super::exit::Failure;
 
@@ -33,7 +33,7 @@ impl Subject {
     /// The case's first bad attempt.
     pub fn bad(&self) -> Option<&Attempt> {
         let mut attempts = self.cell.attempts.iter();
-        attempts.find(|a| a.case == self.case && a.outcome.sense() == Sense::Bad)
+        attempts.find(|a| a.case == self.case && a.counts() && a.outcome.sense() == Sense::Bad)
     }
 
     /// Bad attempts and all that say anything.
@@ -60,13 +60,8 @@ pub fn count(cell: &CellResult, case: &CaseId) -> Count {
 
 /// Finds a failure. Where several suites have the case, one in which it ended badly; a cell that
 /// did not build has every case.
-pub fn find(
-    context: &Context,
-    run: &str,
-    failure: &CaseAtPort,
-    suite: Option<&str>,
-    side: Side,
-) -> Result<Subject, Failure> {
+pub fn find(context: &Context, about: &FailureArgs, side: Side) -> Result<Subject, Failure> {
+    let (run, failure, suite) = (&about.run, &about.failure, about.suite.as_deref());
     let dir = RunDir::find(context.dirs.runs().as_std_path(), run)?;
     let record = dir.record()?;
     let mut found: Vec<(u8, CellResult)> = Vec::new();

@@ -1,10 +1,12 @@
 //! `fallout polluter`: which earlier cases make a case fail that passes alone.
 
+use std::collections::HashSet;
+
 use crate::engine::bisect::Wanted;
 use crate::engine::bus::Bus;
 use crate::engine::polluter::{self, Asked, Ended, Order};
 use crate::model::outcome::Sense;
-use crate::model::{CaseId, Side};
+use crate::model::{CaseId, Purpose, Side};
 use crate::verdict::chance::Count;
 use crate::verdict::polluter::Answer;
 
@@ -17,19 +19,14 @@ use super::failure::{self, Subject};
 /// `fallout polluter`
 pub fn run(context: &Context, args: &PolluterArgs) -> Outcome {
     let side = Side::from(args.side);
-    let subject = failure::find(
-        context,
-        &args.run,
-        &args.failure,
-        args.suite.as_deref(),
-        side,
-    )?;
+    let subject = failure::find(context, &args.about, side)?;
     let bad = subject.bad().ok_or_else(|| {
         Failure::usage(format!(
             "{} did not fail on {} in run {}: it has no polluter",
-            args.failure.case, args.failure.port, args.run
+            args.about.failure.case, args.about.failure.port, args.about.run
         ))
     })?;
+    let (ran_before, seen) = company(&subject);
     let order = Order {
         id: subject.cell.id.clone(),
         wanted: Wanted::Case {
@@ -38,7 +35,8 @@ pub fn run(context: &Context, args: &PolluterArgs) -> Outcome {
             title: None,
             after_all: true,
         },
-        seen: first_pass(&subject),
+        ran_before,
+        seen,
         confidence: f64::from(args.confidence) / 100.0,
         most_guests: args.guests,
     };
@@ -63,6 +61,7 @@ pub fn run(context: &Context, args: &PolluterArgs) -> Outcome {
             "port": subject.cell.id.port,
             "sentence": sentence,
             "polluters": ended.polluters(),
+            "in_order": ended.in_order(),
             "answer": word(&ended.answer),
             "probability": probability(&ended.answer),
             "earlier": ended.earlier.len(),
@@ -79,16 +78,33 @@ pub fn run(context: &Context, args: &PolluterArgs) -> Outcome {
     })
 }
 
-/// What the first pass of each guest shows: in later ones all cases have run before.
-fn first_pass(subject: &Subject) -> Count {
-    let attempts = subject.cell.attempts.iter();
-    let first = attempts.filter(|a| a.case == subject.case && a.pass == 1 && a.counts());
-    first.fold(Count::default(), |sum, a| {
+/// What ran before the victim where it failed first, and what was seen of it after that. In the first
+/// pass that is the same in every guest, where the order is; in later passes all cases have run
+/// before, and only that one attempt says anything of this company.
+fn company(subject: &Subject) -> (Vec<CaseId>, Count) {
+    let attempts = &subject.cell.attempts;
+    let victims = || {
+        let all = attempts.iter().enumerate();
+        all.filter(|(_, a)| a.case == subject.case && a.purpose == Purpose::Pass && a.counts())
+    };
+    let bad = victims().filter(|(_, a)| a.outcome.sense() == Sense::Bad);
+    let Some((at, bad)) = bad.min_by_key(|(_, a)| a.pass) else {
+        return (Vec::new(), Count::default());
+    };
+    // Of a case that ran twice the last time is the nearer one.
+    let mut told: HashSet<&CaseId> = HashSet::from([&subject.case]);
+    let there = attempts[..at].iter().rev();
+    let there = there.filter(|a| a.guest == bad.guest && told.insert(&a.case));
+    let mut ran: Vec<CaseId> = there.map(|a| a.case.clone()).collect();
+    ran.reverse();
+    let alike = victims().filter(|(i, a)| *i == at || (bad.pass == 1 && a.pass == 1));
+    let seen = alike.fold(Count::default(), |sum, (_, a)| {
         sum.plus(Count {
             bad: u32::from(a.outcome.sense() == Sense::Bad),
             total: u32::from(a.outcome.sense() != Sense::Silent),
         })
-    })
+    });
+    (ran, seen)
 }
 
 fn line(asked: &Asked<'_>) -> String {
@@ -143,10 +159,14 @@ pub fn sentence(ended: &Ended, victim: &CaseId) -> String {
         Answer::NotReproduced { .. } => {
             format!("{victim} does not fail after the {all} cases before it{sure}")
         }
-        Answer::Polluters { .. } => format!(
-            "{victim} fails after {} of the {all} cases before it, and not alone{sure}",
-            names(ended.polluters().into_iter())
-        ),
+        Answer::Polluters { .. } => {
+            let order = ended.in_order().into_iter();
+            let order: String = order.map(|(a, b)| format!(", {a} before {b}")).collect();
+            format!(
+                "{victim} fails after {} of the {all} cases before it{order}, and not alone{sure}",
+                names(ended.polluters().into_iter())
+            )
+        }
         Answer::Unclear { needed } if needed.is_empty() => {
             format!("what makes {victim} fail is not clear")
         }
@@ -173,7 +193,10 @@ mod tests {
             sentence(&ended, &CaseId::new("c_test", "victim"))
         };
         let probability = 0.987;
-        insta::assert_snapshot!(say(Answer::Polluters { cases: vec![0, 2], probability }), @"c_test:victim fails after a_test:one, b_test:three of the 3 cases before it, and not alone (probability 98.7%)");
+        let in_order = Vec::new();
+        insta::assert_snapshot!(say(Answer::Polluters { cases: vec![0, 2], in_order, probability }), @"c_test:victim fails after a_test:one, b_test:three of the 3 cases before it, and not alone (probability 98.7%)");
+        let in_order = vec![(0, 2)];
+        insta::assert_snapshot!(say(Answer::Polluters { cases: vec![0, 2], in_order, probability }), @r#"c_test:victim fails after a_test:one, b_test:three of the 3 cases before it, a_test:one before b_test:three, and not alone (probability 98.7%)"#);
         insta::assert_snapshot!(say(Answer::Alone { probability }), @"c_test:victim fails alone: nothing before it is to blame (probability 98.7%)");
         insta::assert_snapshot!(say(Answer::NotReproduced { probability }), @"c_test:victim does not fail after the 3 cases before it (probability 98.7%)");
         insta::assert_snapshot!(say(Answer::Unclear { needed: vec![1] }), @"what makes c_test:victim fail is not clear; b_test:two belongs to it");

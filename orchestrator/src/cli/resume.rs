@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 
+use crate::engine::baseline;
 use crate::store::runs::RunDir;
 
 use super::args::{ResumeArgs, Selection};
@@ -18,7 +19,8 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Outcome {
         ports: record.ports.clone(),
         suites: record.suites.clone(),
     };
-    let setup = super::run::setup(context, &matrix, &only, record.fresh, args.jobs)?;
+    let mut setup = super::run::setup(context, &matrix, &only, record.fresh, args.jobs)?;
+    baseline::prepare(&mut setup, &record.baselines);
     // Half a run of one tree and half of another would be a verdict about neither.
     for (suite, now) in setup.revisions()? {
         if record

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use crate::engine::Setup;
+use crate::engine::{Setup, baseline};
 use crate::store::runs::{self, RunDir, RunRecord};
 
 use super::args::{RunArgs, Selection};
@@ -11,7 +11,10 @@ use super::exit::{Failure, Outcome};
 
 /// `fallout run`
 pub fn run(context: &Context, args: &RunArgs) -> Outcome {
-    let setup = setup(context, &args.matrix, &args.only, args.fresh, args.jobs)?;
+    let mut setup = setup(context, &args.matrix, &args.only, args.fresh, args.jobs)?;
+    let (baselines, notes) = baseline::choose(&setup, args.baseline.as_deref(), None)?;
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    baseline::prepare(&mut setup, &baselines);
     let matrix_path = args
         .matrix
         .canonicalize_utf8()
@@ -28,6 +31,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Outcome {
         suites: args.only.suites.clone(),
         fresh: args.fresh,
         revisions,
+        baselines,
     };
     let run = RunDir::create(setup.dirs.runs().as_std_path(), &record)?;
     super::drive::drive(context, setup, record, &run, args.json)

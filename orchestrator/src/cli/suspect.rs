@@ -16,17 +16,11 @@ use super::failure;
 /// `fallout suspect`
 pub fn run(context: &Context, args: &SuspectArgs) -> Outcome {
     let side = Side::from(args.side);
-    let subject = failure::find(
-        context,
-        &args.run,
-        &args.failure,
-        args.suite.as_deref(),
-        side,
-    )?;
+    let subject = failure::find(context, &args.about, side)?;
     let bad = subject.bad().ok_or_else(|| {
         Failure::usage(format!(
             "{} did not fail on {} in run {}",
-            args.failure.case, args.failure.port, args.run
+            args.about.failure.case, args.about.failure.port, args.about.run
         ))
     })?;
     let died = matches!(bad.outcome, CaseOutcome::Crashed | CaseOutcome::Hung);

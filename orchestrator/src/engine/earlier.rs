@@ -1,9 +1,10 @@
 //! What an earlier process of a run left behind, read from the run's log.
 //!
 //! A finished cell has its result; of an unfinished one the log has every attempt and every guest.
-//! Attempts that do not count stay what they are, a case that never ran is owed again.
+//! Attempts that do not count stay what they are, a case that never ran is owed again. What the verdict
+//! had asked for after a cell's end is in the log too, whether the cell's file has it by now or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
@@ -122,11 +123,23 @@ pub(super) type Results = BTreeMap<CellId, CellResult>;
 /// Unfinished ones.
 pub(super) type Unfinished = BTreeMap<CellId, Earlier>;
 
+/// What the verdict had asked for in finished cells.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Again {
+    /// By cell.
+    pub(super) cells: BTreeMap<CellId, Earlier>,
+    /// How long that took.
+    pub(super) took: Duration,
+}
+
+/// The job under whose name adaptive repeats stand in a run's log.
+pub(super) const ADAPTIVE_JOB: &str = "adaptive repeats";
+
 /// Reads what was done of a plan's cells.
-pub(super) fn read(run: &RunDir, plan: &Plan) -> Result<(Results, Unfinished), RunError> {
+pub(super) fn read(run: &RunDir, plan: &Plan) -> Result<(Results, Unfinished, Again), RunError> {
     let mut results = Results::new();
     if !run.events_path().exists() {
-        return Ok((results, Unfinished::new()));
+        return Ok((results, Unfinished::new(), Again::default()));
     }
     for id in plan.cells() {
         if let Some(result) = run.cell(id)?
@@ -135,8 +148,56 @@ pub(super) fn read(run: &RunDir, plan: &Plan) -> Result<(Results, Unfinished), R
             results.insert(id.clone(), result);
         }
     }
-    let unfinished = unfinished(run.events()?, &results);
-    Ok((results, unfinished))
+    let events = run.events()?;
+    let again = again(&events, &results);
+    let unfinished = unfinished(events, &results);
+    Ok((results, unfinished, again))
+}
+
+fn again(events: &[Stamped], results: &Results) -> Again {
+    let mut again = Again::default();
+    let mut guests: BTreeSet<(&CellId, u32)> = BTreeSet::new();
+    let mut began = None;
+    for stamped in events {
+        match &stamped.what {
+            Event::JobStarted { job } if job == ADAPTIVE_JOB => began = Some(stamped.at),
+            Event::AttemptDone { cell, attempt }
+                if attempt.purpose == Purpose::Adaptive && results.contains_key(cell) =>
+            {
+                guests.insert((cell, attempt.guest));
+                // The last of these is as far as the log knows of a process that was killed.
+                let since = |from| Duration::try_from(stamped.at.duration_since(from));
+                if let Some(Ok(passed)) = began.map(since) {
+                    again.took += passed;
+                    began = Some(stamped.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    for stamped in events {
+        let cell = cell_of(&stamped.what);
+        let guest = guest_of(&stamped.what);
+        if let Some((cell, guest)) = cell.zip(guest)
+            && guests.contains(&(cell, guest))
+        {
+            let earlier = again.cells.entry(cell.clone()).or_default();
+            earlier.take_in(stamped.what.clone());
+        }
+    }
+    again
+}
+
+fn guest_of(event: &Event) -> Option<u32> {
+    match event {
+        Event::AttemptDone { attempt, .. } => Some(attempt.guest),
+        Event::GuestEnded { guest, .. } => Some(guest.number),
+        Event::GuestStarted { guest, .. }
+        | Event::GuestReady { guest, .. }
+        | Event::GuestCrashed { guest, .. }
+        | Event::GuestDoubted { guest, .. } => Some(*guest),
+        _ => None,
+    }
 }
 
 fn unfinished(events: Vec<Stamped>, results: &Results) -> Unfinished {

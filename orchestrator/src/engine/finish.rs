@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::host::dirs::manifests;
 use crate::host::series;
 use crate::image::manifest;
-use crate::model::{CellId, CellResult, Event, Key, PortName, Side, StageResult, Traits};
+use crate::model::{
+    CellId, CellResult, Event, Key, PortName, Side, Spent, StageResult, Traits, Verdict,
+};
 use crate::report::{self, RunReport};
+use crate::store::runs::{ComparedWith, RunDir};
 use crate::verdict;
 
 use super::run::{Dispatch, Finished};
@@ -19,9 +22,8 @@ fn base_name(name: &str) -> &str {
 }
 
 impl Dispatch {
-    /// Verdict, report, goodbye.
-    pub(super) fn finish(mut self, took: Duration) -> Result<Finished, RunError> {
-        let interrupted = self.cancel.is_cancelled();
+    /// Every cell of the run, in the plan's order, whatever came of it.
+    pub(super) fn take_cells(&mut self) -> Vec<CellResult> {
         let ids: Vec<CellId> = self.plan.cells().cloned().collect();
         let mut cells = Vec::with_capacity(ids.len());
         for id in ids {
@@ -37,19 +39,26 @@ impl Dispatch {
                 id,
             }));
         }
-        let ports = self
-            .setup
-            .resolved
-            .ports
-            .iter()
+        cells
+    }
+
+    /// The traits of the run's ports.
+    pub(super) fn traits(&self) -> BTreeMap<PortName, Traits> {
+        let ports = self.setup.resolved.ports.iter();
+        ports
             .map(|port| (port.port.clone(), port.traits.clone()))
-            .collect();
+            .collect()
+    }
+
+    /// What is said of cells, the registry of known flakes taken in.
+    pub(super) fn judge(&self, cells: &[CellResult]) -> Verdict {
+        let ports = self.traits();
         let variants = kernels::traits(&self.setup.resolved);
         let (known, costs) = self.could_run();
         let mut verdict = verdict::judge(&verdict::VerdictInput {
             ports: &ports,
             variants: &variants,
-            cells: &cells,
+            cells,
             known: verdict::Known {
                 ports: Some(&known),
                 variants: Some(&variants),
@@ -60,8 +69,25 @@ impl Dispatch {
             let today = jiff::tz::Offset::UTC
                 .to_datetime(self.record.started)
                 .date();
-            verdict::flakes::apply(&mut verdict, &cells, known, today);
+            verdict::flakes::apply(&mut verdict, cells, known, today);
         }
+        verdict
+    }
+
+    /// Verdict, report, goodbye.
+    pub(super) async fn finish(
+        self,
+        cells: Vec<CellResult>,
+        spent: Option<(Spent, Verdict)>,
+        took: Duration,
+    ) -> Result<Finished, RunError> {
+        let interrupted = self.cancel.is_cancelled();
+        let (spent, mut verdict) = match spent {
+            Some((spent, verdict)) => (Some(spent), verdict),
+            None => (None, self.judge(&cells)),
+        };
+        super::past::add(&self, &mut verdict).await;
+        verdict::before::name(&mut verdict, &self.baseline_names);
         let host_trouble =
             cells.iter().any(|c| c.stage.is_host_fault()) || self.bus.failure().is_some();
         let (candidate, baseline) = self.names();
@@ -74,10 +100,11 @@ impl Dispatch {
             started: self.record.started,
             took,
             interrupted,
-            ports,
-            variants,
+            ports: self.traits(),
+            variants: BTreeMap::new(),
             cells,
             verdict,
+            spent,
         };
         self.bus.emit(Event::RunFinished {
             findings: report.verdict.findings.len() as u64,
@@ -123,6 +150,28 @@ impl Dispatch {
         self.memory.save()
     }
 
+    /// What the runs tested whose results are the baseline.
+    fn taken_revisions(&self) -> String {
+        let mut ids: Vec<String> = Vec::new();
+        for (suite, with) in &self.record.baselines {
+            let ComparedWith::Run { run, .. } = with else {
+                continue;
+            };
+            let dir = RunDir {
+                path: self.setup.dirs.runs().join(&run.0).into(),
+            };
+            let record = dir.record().ok();
+            let revision = record.and_then(|r| r.revisions.get(suite).cloned());
+            let parts = revision.iter().flat_map(|r| r.split('+'));
+            let short: Vec<&str> = parts.map(|p| p.get(..12).unwrap_or(p)).collect();
+            let short = short.join("+");
+            if !short.is_empty() && !ids.contains(&short) {
+                ids.push(short);
+            }
+        }
+        ids.join(" ")
+    }
+
     /// How a reader wants the two sides named.
     fn names(&self) -> (report::Source, Option<report::Source>) {
         let mut names = Vec::new();
@@ -154,7 +203,21 @@ impl Dispatch {
             id: ids.join(" "),
             patches,
         };
-        let baseline = has_baseline.then(|| source(bases, Vec::new()));
+        let mut others: Vec<&str> = self
+            .baseline_names
+            .values()
+            .map(|n| n.name.as_str())
+            .collect();
+        others.dedup();
+        let baseline = match (others.is_empty(), has_baseline) {
+            (true, false) => None,
+            (true, true) => Some(source(bases, Vec::new())),
+            (false, _) => Some(report::Source {
+                name: others.join(", "),
+                id: self.taken_revisions(),
+                patches: Vec::new(),
+            }),
+        };
         (source(patched, patches), baseline)
     }
 }

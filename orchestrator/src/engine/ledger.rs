@@ -99,6 +99,19 @@ impl Ledger {
         }
     }
 
+    /// Accounts of one case that is wanted once, alone in a guest.
+    pub fn once(purpose: Purpose, pass: u32, case: CaseId) -> Self {
+        let cases = vec![case];
+        Self {
+            script: vec![Batch {
+                purpose,
+                pass,
+                cases,
+            }],
+            ..Self::default()
+        }
+    }
+
     /// Whether the suite's own list must be known before anything runs. A script needs it only where
     /// a runner has an order of its own.
     pub fn wants_list(&self, runner_orders: bool) -> bool {
@@ -157,7 +170,7 @@ impl Ledger {
         };
         let alone = match batch.purpose {
             Purpose::Pass => self.policy.order == Order::EachAlone,
-            Purpose::Repeat | Purpose::Confirm => true,
+            Purpose::Repeat | Purpose::Confirm | Purpose::Adaptive => true,
             Purpose::Probe => false,
         };
         if alone && self.used.contains(&guest) {

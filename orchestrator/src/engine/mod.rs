@@ -9,6 +9,8 @@
 //! ```
 
 mod accounts;
+mod adaptive;
+pub mod baseline;
 pub mod bench;
 pub mod bisect;
 pub mod bus;
@@ -21,6 +23,7 @@ pub mod jobs;
 pub mod kernels;
 pub mod ledger;
 mod life;
+mod past;
 pub mod polluter;
 pub mod probe;
 pub mod repro;

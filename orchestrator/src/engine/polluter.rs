@@ -1,5 +1,7 @@
 //! Puts the questions of a search for polluters to fresh guests.
 
+use std::collections::HashSet;
+
 use crate::model::CaseId;
 use crate::verdict::chance::Count;
 use crate::verdict::polluter::{Answer, Search, Step};
@@ -18,7 +20,10 @@ pub struct Order {
     pub id: crate::model::CellId,
     /// The failure of the victim.
     pub wanted: Wanted,
-    /// What the run has shown of the victim after all cases before it.
+    /// The cases that ran before the victim in the guest in which it failed, in their order; what the
+    /// suite has before it where that is not known.
+    pub ran_before: Vec<CaseId>,
+    /// What the run has shown of the victim after these.
     pub seen: Count,
     /// The probability at which an answer is given.
     pub confidence: f64,
@@ -42,14 +47,26 @@ pub struct Asked<'a> {
 pub struct Ended {
     /// The answer; places are those in `earlier`.
     pub answer: Answer,
-    /// The cases before the victim, in the suite's order.
+    /// The cases before the victim, in the order in which they ran.
     pub earlier: Vec<CaseId>,
     /// Guests that it took.
     pub guests: u64,
 }
 
 impl Ended {
-    /// The polluters, in the suite's order.
+    /// Pairs of polluters of which the first has to run before the second.
+    pub fn in_order(&self) -> Vec<(&CaseId, &CaseId)> {
+        let Answer::Polluters { in_order, .. } = &self.answer else {
+            return Vec::new();
+        };
+        let case = |at: &usize| self.earlier.get(*at);
+        in_order
+            .iter()
+            .filter_map(|(a, b)| case(a).zip(case(b)))
+            .collect()
+    }
+
+    /// The polluters, in the order in which they ran.
     pub fn polluters(&self) -> Vec<&CaseId> {
         match &self.answer {
             Answer::Polluters { cases, .. } | Answer::Unclear { needed: cases } => cases
@@ -79,7 +96,14 @@ pub async fn search(
     let mut suite = listed?;
     let end = suite.iter().position(|c| c == victim);
     let end = end.ok_or_else(|| RunError::Input(format!("the suite has no case {victim}")))?;
-    let earlier = suite[..end].to_vec();
+    // A case that is no more cannot be run.
+    let listed: HashSet<&CaseId> = suite.iter().collect();
+    let there = |c: &&CaseId| *c != victim && listed.contains(*c);
+    let ran: Vec<CaseId> = order.ran_before.iter().filter(there).cloned().collect();
+    let earlier = match ran.is_empty() {
+        true => suite[..end].to_vec(),
+        false => ran,
+    };
 
     let mut search = Search::new(earlier.len(), order.confidence);
     search.seen_after_all(order.seen);

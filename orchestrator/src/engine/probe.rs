@@ -1,14 +1,14 @@
 //! The experiment: exactly these cases, in exactly this order, in one fresh guest of a cell.
 //!
 //! What searches for a polluter, repeats until it is sure, bisects or measures asks for this. It
-//! keeps nothing: the attempts are the caller's, marked as a probe's. It does not try again: a fault
-//! of the host is told as such.
+//! keeps nothing: the attempts are the caller's, marked as a probe's, or as what [`again`] is for. It
+//! does not try again: a fault of the host is told as such.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Attempt, CaseId, GuestRecord, StageResult};
+use crate::model::{Attempt, CaseId, GuestRecord, Outcome, Purpose, StageResult};
 
 use super::bus::Bus;
 use super::cell::{Cell, CellJob};
@@ -36,6 +36,28 @@ pub async fn probe(
     bus: &Bus,
     cancel: &CancellationToken,
 ) -> ProbeResult {
+    carry_out(job, Ledger::script(cases), bus, cancel).await
+}
+
+/// Runs one case alone in a fresh guest, as the `pass`-th of the attempts that the verdict asked for.
+/// Unlike a probe's, that attempt is the cell's.
+pub async fn again(
+    job: &CellJob,
+    case: &CaseId,
+    pass: u32,
+    bus: &Bus,
+    cancel: &CancellationToken,
+) -> ProbeResult {
+    let ledger = Ledger::once(Purpose::Adaptive, pass, case.clone());
+    carry_out(job, ledger, bus, cancel).await
+}
+
+async fn carry_out(
+    job: &CellJob,
+    ledger: Ledger,
+    bus: &Bus,
+    cancel: &CancellationToken,
+) -> ProbeResult {
     let fault = |stage, why: String| ProbeResult {
         attempts: Vec::new(),
         guest: None,
@@ -45,7 +67,7 @@ pub async fn probe(
         let why = format!("cannot create {}: {e}", job.dir.display());
         return fault(StageResult::HostFailed, why);
     }
-    let cell = Arc::new(Cell::new(job, bus, Ledger::script(cases)));
+    let cell = Arc::new(Cell::new(job, bus, ledger));
     let number = job.numbers.next();
     let fate = life::live(Arc::clone(&cell), number, cancel.clone()).await;
     let (ledger, mut guests) = cell.take_parts();
@@ -59,7 +81,7 @@ pub async fn probe(
         }
     };
     let mut attempts = ledger.into_attempts();
-    attempts.retain(|a| a.outcome != crate::model::Outcome::Missed);
+    attempts.retain(|a| a.outcome != Outcome::Missed);
     ProbeResult {
         attempts,
         guest: guests.pop(),

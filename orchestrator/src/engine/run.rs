@@ -24,11 +24,12 @@ use crate::store::events::EventLog;
 use crate::store::runs::{RunDir, RunRecord};
 use crate::store::snapshots::Snapshots;
 use crate::suite::Runner;
+use crate::verdict::before::Named;
 
 use super::RunError;
 use super::bus::Bus;
 use super::cell::{self, CellJob, Numbers};
-use super::earlier::{self, Unfinished};
+use super::earlier::{self, Again, Unfinished};
 use super::facts::{Memory, Setup, run_base};
 use super::guests::GuestOrder;
 use super::jobs::{self, BuildJob, ImageReady, JobFailed};
@@ -73,6 +74,10 @@ pub(super) struct Dispatch {
     pub(super) made: BTreeMap<usize, Made>,
     pub(super) results: BTreeMap<CellId, CellResult>,
     pub(super) earlier: Unfinished,
+    /// What sentences call the baseline, by suite, where it is another run.
+    pub(super) baseline_names: BTreeMap<String, Named>,
+    /// What the verdict asked an earlier process of this run for.
+    pub(super) again: Again,
     /// Running cells that may use more than one core.
     pub(super) shards: BTreeMap<usize, Shards>,
     /// Tells that one of them wishes for another number.
@@ -103,7 +108,7 @@ pub async fn execute(
             .await
             .unwrap_or_default()
     };
-    let (results, earlier) = earlier::read(&run, &plan)?;
+    let (results, earlier, again) = earlier::read(&run, &plan)?;
     if run.events().map(|e| e.is_empty()).unwrap_or(true) {
         bus.emit(Event::RunStarted {
             run: record.id.clone(),
@@ -128,13 +133,20 @@ pub async fn execute(
         made: BTreeMap::new(),
         results,
         earlier,
+        baseline_names: BTreeMap::new(),
+        again,
         shards: BTreeMap::new(),
         wishes: Arc::new(Notify::new()),
         memory,
         snapshots,
     };
     dispatch.all().await;
-    dispatch.finish(began.elapsed())
+    let mut cells = dispatch.take_cells();
+    let (taken, names) = super::baseline::taken(&dispatch);
+    cells.extend(taken);
+    dispatch.baseline_names = names;
+    let spent = super::adaptive::repeat(&mut dispatch, &mut cells).await;
+    dispatch.finish(cells, spent, began.elapsed()).await
 }
 
 impl Dispatch {
@@ -212,7 +224,7 @@ impl Dispatch {
         }
     }
 
-    fn notice(&self, text: String) {
+    pub(super) fn notice(&self, text: String) {
         self.bus.emit(Event::Notice { port: None, text });
     }
 

@@ -5,23 +5,28 @@
 //! A trial runs exactly the cases it is given, in their order, in a fresh guest, and keeps nothing.
 //! It does not decide what is asked next, and it does not try again.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::guest::{Guest, GuestError, GuestSpec, Output};
 use crate::image;
 use crate::model::{CameUp, CaseId, CellId, CrashKind, Event, Key, Outcome, Port, StageResult};
-use crate::plan::Work;
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
+use crate::plan::matrix::{Limits, Retries};
+use crate::plan::{Order, Repeats, Work};
 use crate::store::snapshots::Snapshots;
 use crate::suite::{Invocation, Runner, SuiteEvent, parse_list};
 
 use super::RunError;
 use super::bus::Bus;
+use super::cell::{CellJob, Numbers};
+use super::earlier::Earlier;
 use super::facts::{Memory, Setup, run_base};
 use super::guests::{GuestOrder, RaiseError, raise};
 use super::jobs::{self, BuildJob, JobFailed};
 use super::kernels;
+use super::shards::Shards;
 
 /// A case's own limit is 300 s unless it says otherwise.
 const CASE_SILENCE: Duration = Duration::from_secs(400);
@@ -49,7 +54,10 @@ pub struct Stage {
     run_base: PathBuf,
     /// What runs the suite's cases there.
     pub runner: Runner,
-    console_cap_bytes: u64,
+    limits: Limits,
+    retries: Retries,
+    timeout: Duration,
+    versions: BTreeMap<String, String>,
     bus: Bus,
 }
 
@@ -167,7 +175,10 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         tests: built.tar.clone().into(),
         run_base: run_base(&setup.dirs).into(),
         runner: super::run::runner(suite, port),
-        console_cap_bytes: setup.resolved.limits.console_bytes,
+        limits: setup.resolved.limits.clone(),
+        retries: setup.resolved.retries.clone(),
+        timeout: suite.timeout.mul_f64(port.emulator.slowness.max(1.0)),
+        versions: ready.image.versions.clone(),
         bus: bus.clone(),
     })
 }
@@ -193,6 +204,39 @@ pub struct Seen {
 }
 
 impl Stage {
+    /// The same as a cell's job, for [`super::probe`]: consoles go to `dir`, guests get `numbers`.
+    pub fn job(&self, run: &str, dir: PathBuf, numbers: Numbers) -> CellJob {
+        CellJob {
+            id: self.id.clone(),
+            key: self.key.clone().unwrap_or_else(|| Key(String::new())),
+            port: self.port.clone(),
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            ordered: GuestOrder::new(&self.port, &self.image, self.snapshots.clone()),
+            tests: self.tests.clone(),
+            cases_root: self.cases_root.clone(),
+            runner: self.runner,
+            passes: 1,
+            order: Order::Listed,
+            repeats: Repeats {
+                failed: 0,
+                crashed: 0,
+            },
+            shards: Shards::fixed(1),
+            took: HashMap::new(),
+            slowness: self.port.emulator.slowness.max(1.0),
+            timeout: self.timeout,
+            limits: self.limits.clone(),
+            retries: self.retries.clone(),
+            dir,
+            run_base: self.run_base.clone(),
+            run: run.to_owned(),
+            earlier: Earlier::default(),
+            numbers,
+            versions: self.versions.clone(),
+        }
+    }
+
     /// A guest with the tests in it, restored or booted. `console` is where its console goes.
     pub async fn raise(&self, label: &str, console: &Path) -> Result<(Guest, CameUp), RaiseError> {
         let spec = GuestSpec {
@@ -202,7 +246,7 @@ impl Stage {
             label: format!("{label} {}", self.id),
             run_base: self.run_base.clone(),
             console_file: console.to_owned(),
-            console_cap_bytes: self.console_cap_bytes,
+            console_cap_bytes: self.limits.console_bytes,
         };
         // Made anew for each guest: another emulation of the port has saved guests of its own.
         let order = GuestOrder::new(&self.port, &self.image, self.snapshots.clone());

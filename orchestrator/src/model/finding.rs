@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::crash::Crash;
 use super::ids::{CaseId, PortName};
+use super::past::SeenBefore;
 
 /// What a finding says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -167,6 +168,9 @@ pub struct Finding {
     /// The cheapest cell that would tell the rivals in `splits` apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextCell>,
+    /// What earlier runs of the matrix showed of it. None where none was asked, and in old reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_before: Option<SeenBefore>,
 }
 
 impl Finding {
@@ -193,6 +197,7 @@ impl Finding {
             certainty: None,
             news_evidence: None,
             next: None,
+            seen_before: None,
         }
     }
 }

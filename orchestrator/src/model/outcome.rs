@@ -118,6 +118,8 @@ pub enum Purpose {
     Repeat,
     /// It was suspected of its guest's death and was executed alone in a fresh guest.
     Confirm,
+    /// The verdict did not know what to say of it and asked for more; alone in a fresh guest.
+    Adaptive,
     /// Somebody asked for exactly this: a search, a measurement. Not part of a cell's result.
     Probe,
 }
@@ -129,6 +131,7 @@ impl Purpose {
             Self::Pass => "pass",
             Self::Repeat => "repeat",
             Self::Confirm => "confirm",
+            Self::Adaptive => "adaptive",
             Self::Probe => "probe",
         }
     }

@@ -11,7 +11,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::kernels;
-use super::policy::{Order, Repeats, Shards};
+use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::KernelOption;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{BuildSpec, Project, Source, check_format, check_known, check_name};
@@ -49,6 +49,9 @@ pub struct Matrix {
     /// A registry of failures that are known to come and go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_flakes: Option<Utf8PathBuf>,
+    /// What may be spent on attempts that tell what the passes have left open; nothing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
     /// What a run may use.
     #[serde(default)]
     pub limits: Limits,
@@ -149,6 +152,12 @@ pub enum Baseline {
     None,
     /// The same tree without its patches.
     Unpatched,
+    /// The newest complete run of the matrix with nothing new wrong; its results are taken, and
+    /// nothing is run for it.
+    #[serde(rename = "last-good")]
+    LastGood,
+    /// The newest run of the parent commit of the source, likewise.
+    Parent,
 }
 
 /// What runs the cases in the guest.
@@ -345,6 +354,9 @@ impl Matrix {
         for (i, exclude) in self.exclude.iter().enumerate() {
             let at = format!("exclude[{i}]");
             exclude.check(&at, [&ports, &variants, &suites], &mut found);
+        }
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.check(&mut found);
         }
         self.limits.check(&mut found);
         found

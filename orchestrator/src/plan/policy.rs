@@ -2,10 +2,14 @@
 //! executed again. Values of the matrix file and the pure functions over them.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{Error as _, MapAccess, Unexpected, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::model::problem::Problem;
+use crate::model::units::de_duration;
 
 /// The order of the cases within a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -200,6 +204,58 @@ impl Repeats {
 
 fn three() -> u32 {
     3
+}
+
+/// What may be spent, once a run's cells are done, on attempts of cases of which the verdict does
+/// not know what they are yet. At least one of the two is given; what is given last is not exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adaptive {
+    /// Attempts, each alone in a fresh guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Time; no attempt begins once it is over.
+    #[serde(
+        default,
+        deserialize_with = "some_duration",
+        serialize_with = "ser_some_duration",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub time: Option<Duration>,
+}
+
+impl Adaptive {
+    /// The largest sensible number of attempts.
+    pub const MOST: u32 = 1_000_000;
+
+    /// What is wrong with it, beyond its shape.
+    pub fn check(&self, found: &mut Vec<Problem>) {
+        if self.attempts.is_none() && self.time.is_none() {
+            let message = "says no budget: expected attempts or time, for example {attempts: 60}";
+            found.push(Problem::new("adaptive", message));
+        }
+        if let Some(attempts) = self.attempts
+            && !(1..=Self::MOST).contains(&attempts)
+        {
+            let message = format!("is {attempts}: expected 1 to {}", Self::MOST);
+            found.push(Problem::new("adaptive.attempts", message));
+        }
+        if self.time.is_some_and(|time| time.is_zero()) {
+            let message = "is zero: expected for example 5m";
+            found.push(Problem::new("adaptive.time", message));
+        }
+    }
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    de_duration(d).map(Some)
+}
+
+fn ser_some_duration<S: Serializer>(time: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => crate::model::units::ser_duration(time, s),
+        None => s.serialize_none(),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::kernels;
 use super::matrix::{Baseline, Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
-use super::policy::{Order, Repeats, Shards};
+use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::known::Registry;
 use crate::model::problem::Problem;
 use crate::model::project::BuildKind;
@@ -28,6 +28,9 @@ pub struct Resolved {
     /// What the kernel variants add to and remove from the configuration of a suite's kernel.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kernel_options: BTreeMap<String, Vec<KernelOption>>,
+    /// What may be spent on attempts beyond the passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
     /// What a run may use.
     pub limits: Limits,
     /// What is tried again.
@@ -83,7 +86,8 @@ impl Suite {
     /// The sides that are run: the candidate, and the baseline where there is one.
     pub fn sides(&self) -> &'static [Side] {
         match self.baseline {
-            Baseline::None => &[Side::Candidate],
+            // Another run's results are no side of this one.
+            Baseline::None | Baseline::LastGood | Baseline::Parent => &[Side::Candidate],
             Baseline::Unpatched => &[Side::Baseline, Side::Candidate],
         }
     }
@@ -232,6 +236,7 @@ pub fn resolve(
         ports: used,
         suites,
         kernel_options: matrix.kernel_options.clone(),
+        adaptive: matrix.adaptive,
         limits: matrix.limits.clone(),
         retries: matrix.retries.clone(),
         // Whoever reads files reads it.

@@ -36,6 +36,7 @@ struct Page<'a> {
     all_complete: bool,
     host_faults: Vec<String>,
     notes: Vec<String>,
+    spent: Option<(String, Vec<String>)>,
     nonce: &'a str,
 }
 
@@ -79,6 +80,10 @@ pub fn render(report: &RunReport) -> Result<String, askama::Error> {
         cells,
         host_faults: view::cleaned(&report.verdict.host_faults),
         notes: view::cleaned(&report.verdict.notes),
+        spent: report.spent.as_ref().map(|s| {
+            let lines = super::spent::lines(s);
+            (super::spent::headline(s), view::cleaned(&lines))
+        }),
         nonce: &nonce,
     }
     .render()

@@ -9,6 +9,7 @@ pub mod grid;
 pub mod html;
 pub mod json;
 pub mod junit;
+mod spent;
 pub mod tap;
 pub mod terminal;
 
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CellResult, PortName, RunId, Traits, Verdict};
+use crate::model::{CellResult, PortName, RunId, Spent, Traits, Verdict};
 
 /// The version of the stored form of [`RunReport`] that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -68,6 +69,9 @@ pub struct RunReport {
     pub cells: Vec<CellResult>,
     /// What was found.
     pub verdict: Verdict,
+    /// What attempts beyond the passes cost and bought, where the matrix allows any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
 }
 
 /// A duration in the two largest units that matter: `0.4s`, `52s`, `4m 07s`, `2h 05m`.

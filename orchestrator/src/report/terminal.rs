@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::grid::{Grid, State, grids};
-use super::{RunReport, Source, duration_words};
+use super::{RunReport, Source, duration_words, spent};
 use crate::host::text::line as clean;
 use crate::model::{CameUp, Crash, Finding, FindingKind, News, PortName, StageResult};
 
@@ -98,6 +98,15 @@ pub fn render(report: &RunReport, style: &Style, html: Option<&str>) -> String {
         table(report, grid, style, &mut out);
     }
     findings(report, style, &mut out);
+    if let Some(spent) = &report.spent {
+        let items = spent::lines(spent);
+        out.push('\n');
+        let headline = spent::headline(spent);
+        out.push_str(&wrap(&headline, style.width, "", "", Ink::Bold, style));
+        items
+            .iter()
+            .for_each(|item| out.push_str(&style.item(item)));
+    }
     lines(
         "Says nothing, through no fault of what was tested:",
         &report.verdict.host_faults,

@@ -39,6 +39,29 @@ pub struct RunRecord {
     /// Identities of the trees and series, by suite.
     #[serde(default)]
     pub revisions: std::collections::BTreeMap<String, String>,
+    /// What suites are compared with, where that is not simply what the matrix says.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub baselines: std::collections::BTreeMap<String, ComparedWith>,
+}
+
+/// What a suite is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "what")]
+pub enum ComparedWith {
+    /// Nothing.
+    Nothing,
+    /// The same tree without its patches, run beside it.
+    Unpatched,
+    /// What another run tested; its results are taken.
+    Run {
+        /// The run.
+        run: RunId,
+        /// When it began.
+        started: jiff::Timestamp,
+        /// Why this one: `the last good run`; empty where it was named.
+        #[serde(default)]
+        why: String,
+    },
 }
 
 /// A run's directory.
@@ -221,6 +244,7 @@ mod tests {
             suites: vec![],
             fresh: false,
             revisions: Default::default(),
+            baselines: Default::default(),
         }
     }
 

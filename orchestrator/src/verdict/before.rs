@@ -1,10 +1,12 @@
-//! What the baseline says of a case, in a word and in lines.
+//! What the baseline says of a case, in a word and in lines, and what it is called.
+
+use std::collections::BTreeMap;
 
 use super::chance::{self, Count};
 use super::decide::round;
 use super::tally::{Row, Table};
 use super::words;
-use crate::model::{News, NewsEvidence, Outcome, Side};
+use crate::model::{News, NewsEvidence, Outcome, RunId, Side, Sighting, Verdict};
 
 /// "New" or "known" is said where its posterior is at least this.
 pub const SURE: f64 = 0.95;
@@ -124,4 +126,98 @@ pub fn lines(table: &Table<'_>, row: &Row<'_>, counts: &[Count]) -> Vec<String> 
         ));
     }
     lines
+}
+
+/// A baseline that has a name: what another run tested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// `the last good run 3f6d2b1e9a07 (2026-11-24)`.
+    pub name: String,
+}
+
+impl Named {
+    /// A run; `why` says why this one, and is empty where it was named.
+    pub fn run(id: &str, started: jiff::Timestamp, why: &str) -> Self {
+        let run = super::history::sighting(&Sighting {
+            run: RunId(id.to_owned()),
+            started,
+            revision: None,
+        });
+        let name = match why {
+            "" => run,
+            why => format!("{why} {}", run.trim_start_matches("run ")),
+        };
+        Self { name }
+    }
+}
+
+/// Puts the baselines' names into the findings' sentences; by suite, those without one stay.
+pub fn name(verdict: &mut Verdict, names: &BTreeMap<String, Named>) {
+    for finding in &mut verdict.findings {
+        let Some(Named { name }) = names.get(&finding.suite) else {
+            continue;
+        };
+        let closing = match finding.news {
+            News::New => format!("New since {name}."),
+            News::Known => format!("Not new: it is in {name} too."),
+            News::Unclear => format!("Whether it is new since {name} is not yet known."),
+            News::NoBaseline => format!("There is nothing of it in {name}."),
+        };
+        if let Some(head) = finding.sentence.strip_suffix(words::news(finding.news)) {
+            finding.sentence = format!("{head}{closing}");
+        } else if finding.sentence.contains("in the baseline") {
+            let named = format!("in {name}");
+            finding.sentence = finding.sentence.replacen("in the baseline", &named, 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Finding, FindingKind};
+
+    #[test]
+    fn a_baseline_that_has_a_name_is_called_by_it() {
+        let started = "2026-11-24T10:00:00Z".parse().unwrap();
+        let id = "019a9f3c-5d20-7c11-8a52-3f6d2b1e9a07";
+        let named = Named::run(id, started, "the last good run");
+        let names = BTreeMap::from([("s".to_owned(), named)]);
+        let finding = |kind, news, suite, text: &str| {
+            Finding::new(
+                kind,
+                news,
+                suite,
+                None,
+                format!("{text}{}", words::news(news)),
+            )
+        };
+        let mut verdict = Verdict {
+            findings: [News::New, News::Known, News::Unclear, News::NoBaseline]
+                .map(|news| finding(FindingKind::Regression, news, "s", "It fails. "))
+                .to_vec(),
+            ..Verdict::default()
+        };
+        verdict.findings.push(finding(
+            FindingKind::Regression,
+            News::New,
+            "t",
+            "It fails. ",
+        ));
+        name(&mut verdict, &names);
+        let told: Vec<&str> = verdict
+            .findings
+            .iter()
+            .map(|f| f.sentence.as_str())
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        It fails. New since the last good run 3f6d2b1e9a07 (2026-11-24).
+        It fails. Not new: it is in the last good run 3f6d2b1e9a07 (2026-11-24) too.
+        It fails. Whether it is new since the last good run 3f6d2b1e9a07 (2026-11-24) is not yet known.
+        It fails. There is nothing of it in the last good run 3f6d2b1e9a07 (2026-11-24).
+        It fails. New since the baseline.
+        "#);
+        let plain = Named::run(id, started, "");
+        assert_eq!(plain.name, "run 3f6d2b1e9a07 (2026-11-24)");
+    }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::chance::{Count, more_by_luck};
 use crate::model::known::Registry;
 use crate::model::outcome::Sense;
-use crate::model::{CaseId, CellResult, FindingKind, News, Side, Verdict};
+use crate::model::{Attempt, CaseId, CellResult, FindingKind, News, Purpose, Side, Verdict};
 
 /// What is told is shown by luck in fewer than one of so many cases.
 const DOUBT: f64 = 0.01;
@@ -99,15 +99,22 @@ struct Sight {
 /// Sides are told apart: a patch that makes a case fail makes no flake.
 pub fn flakes(history: &[Chapter<'_>]) -> Vec<Flake> {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut again = BTreeSet::new();
     let mut sights: BTreeMap<(&str, &CaseId), Vec<Sight>> = BTreeMap::new();
     for chapter in history {
         for cell in chapter.cells {
             // What was taken from the cache is in the run that made it, or was made before.
-            if !cell.key.0.is_empty() && cell.cached && !seen.insert(&cell.key.0) {
-                continue;
-            }
-            seen.insert(&cell.key.0);
-            enter(cell, chapter.hour, &mut sights);
+            let new = seen.insert(&cell.key.0);
+            let known = !cell.key.0.is_empty() && cell.cached && !new;
+            // What a verdict had asked for was added to the cache, run by run.
+            let mut first = |a: &'_ Attempt| match a.purpose {
+                Purpose::Adaptive => {
+                    let case = (a.case.program.clone(), a.case.case.clone());
+                    again.insert((cell.key.0.as_str(), a.guest, a.pass, case))
+                }
+                _ => !known,
+            };
+            enter(cell, chapter.hour, &mut first, &mut sights);
         }
     }
     let mut found: Vec<Flake> = sights
@@ -121,6 +128,7 @@ pub fn flakes(history: &[Chapter<'_>]) -> Vec<Flake> {
 fn enter<'a>(
     cell: &'a CellResult,
     hour: u8,
+    first: &mut dyn FnMut(&Attempt) -> bool,
     sights: &mut BTreeMap<(&'a str, &'a CaseId), Vec<Sight>>,
 ) {
     let mut before: BTreeMap<u32, &CaseId> = BTreeMap::new();
@@ -128,7 +136,7 @@ fn enter<'a>(
         let last = before.insert(attempt.guest, &attempt.case);
         let bad = match attempt.outcome.sense() {
             Sense::Silent => continue,
-            _ if !attempt.counts() => continue,
+            _ if !attempt.counts() || !first(attempt) => continue,
             sense => sense == Sense::Bad,
         };
         let id = &cell.id;

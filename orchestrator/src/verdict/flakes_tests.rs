@@ -90,6 +90,7 @@ fn finding(kind: FindingKind, port: &str) -> Finding {
         certainty: None,
         news_evidence: None,
         next: None,
+        seen_before: None,
         crash: None,
         evidence: Vec::new(),
     }

@@ -8,15 +8,17 @@
 //!       priors: what is believed before   weigh: what the attempts make of it
 //!       decide: what is said of that      traits: what separates   next: what to run
 //!       before: the baseline              words: the sentences
-//!       changes: every case against it
-//!       repeats: what to run again        sim: a world to measure all this in
+//!       changes: every case against it    history: what earlier runs showed
+//!       repeats: what to run again        adaptive: that over a run, in turns
+//!       sim: a world to measure all this in
 //! ```
 //!
 //! Comparison is total: absent, skipped, missed and doubtful are values, and no input makes it
 //! panic. Whether a failure is bound to ports is decided by comparing posterior probabilities
 //! ([`weigh`]), never by a count; `docs/verdict.md` has the model at length.
 
-mod before;
+pub mod adaptive;
+pub mod before;
 pub mod bench;
 pub mod bisect;
 mod bits;
@@ -28,6 +30,7 @@ mod deaths;
 mod decide;
 pub mod dice;
 pub mod flakes;
+pub mod history;
 mod next;
 pub mod polluter;
 pub mod priors;
@@ -40,6 +43,8 @@ mod traits;
 pub mod weigh;
 mod words;
 
+#[cfg(test)]
+mod monotone_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -11,9 +11,12 @@
 //!
 //! Each round is a [bisection](super::bisect) over prefixes, noise and all, so n earlier cases of
 //! which m are needed cost about (m + 1) × log2 n questions, where leaving out one after the other
-//! costs n and more. The order of the cases is kept throughout: what comes out is a subsequence. What
+//! costs n and more. The order of the cases is kept meanwhile: what comes out is a subsequence. What
 //! undoes a polluter's trace and is followed by another polluter can lead it to either of the two;
 //! both answers are true.
+//!
+//! Where several are needed, each two neighbours are then turned round: failing all the same, their
+//! order is no part of the cause; passing more often than the failure's rate explains, it is.
 
 use super::bisect::{Answer as Found, Bisect, Next, Place, Settings};
 use super::chance::Count;
@@ -35,6 +38,8 @@ pub enum Answer {
     Polluters {
         /// Their places among the earlier cases, in order.
         cases: Vec<usize>,
+        /// Pairs of them of which the first has to run before the second.
+        in_order: Vec<(usize, usize)>,
         /// With which probability, 0 to 1.
         probability: f64,
     },
@@ -58,6 +63,64 @@ pub enum Step {
 /// The most cases that a set can have before it is called unclear.
 const MOST_NEEDED: usize = 8;
 
+/// Tries after which the order of a pair is left open.
+const MOST_TRIES: u32 = 60;
+
+/// The search for what of the order matters, once the set is known.
+#[derive(Debug, Clone)]
+struct Turning {
+    /// The set, in order.
+    cases: Vec<usize>,
+    /// What is known of the failure after the set in this order.
+    known: Count,
+    probability: f64,
+    /// The pair that is turned round: this one and the next.
+    pair: usize,
+    /// Passes of it so far.
+    passes: u32,
+    in_order: Vec<(usize, usize)>,
+}
+
+impl Turning {
+    fn list(&self) -> Option<Vec<usize>> {
+        let mut list = self.cases.clone();
+        (self.pair + 1 < list.len()).then(|| {
+            list.swap(self.pair, self.pair + 1);
+            list
+        })
+    }
+
+    /// The probability that so many tries pass if the order does not matter, the rate being as far
+    /// known as the set's own tries tell.
+    fn by_luck(&self) -> f64 {
+        let (good, total) = (self.known.total - self.known.bad, self.known.total);
+        let factor = |k: u32| f64::from(good + 1 + k) / f64::from(total + 2 + k);
+        (0..self.passes).map(factor).product()
+    }
+
+    fn record(&mut self, failed: bool, doubt: f64) {
+        self.passes += u32::from(!failed);
+        let matters = !failed && self.by_luck() < doubt;
+        if matters {
+            let pair = (self.cases[self.pair], self.cases[self.pair + 1]);
+            self.in_order.push(pair);
+            self.probability *= 1.0 - self.by_luck();
+        }
+        if failed || matters || self.passes >= MOST_TRIES {
+            self.pair += 1;
+            self.passes = 0;
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        Answer::Polluters {
+            cases: self.cases.clone(),
+            in_order: self.in_order.clone(),
+            probability: self.probability,
+        }
+    }
+}
+
 /// A search among the earlier cases `0..earlier`.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -65,6 +128,7 @@ pub struct Search {
     needed: Vec<usize>,
     bisect: Bisect,
     probability: f64,
+    turning: Option<Turning>,
     asked: Option<usize>,
     questions: u64,
 }
@@ -83,6 +147,7 @@ impl Search {
             settings,
             needed: Vec::new(),
             probability: 1.0,
+            turning: None,
             asked: None,
             questions: 0,
         }
@@ -99,6 +164,12 @@ impl Search {
     /// What to ask next. The same again until an answer is recorded.
     pub fn step(&mut self) -> Step {
         loop {
+            if let Some(turning) = &self.turning {
+                return match turning.list() {
+                    Some(list) => Step::Ask(list),
+                    None => Step::Done(turning.answer()),
+                };
+            }
             let found = match self.bisect.next(1) {
                 Next::Run(points) => {
                     let prefix = points.first().copied().unwrap_or(0);
@@ -118,6 +189,11 @@ impl Search {
 
     /// Enters the answer to the question that [`step`](Self::step) asked last.
     pub fn record(&mut self, failed: bool) {
+        if let Some(turning) = &mut self.turning {
+            self.questions += 1;
+            turning.record(failed, 1.0 - self.settings.confidence);
+            return;
+        }
         if let Some(prefix) = self.asked.take() {
             self.questions += 1;
             let bad = u32::from(failed);
@@ -150,10 +226,17 @@ impl Search {
                 false => self.unclear(),
             }),
             Place::Before if self.needed.is_empty() => Some(Answer::Alone { probability }),
-            Place::Before => Some(Answer::Polluters {
-                cases: self.needed.iter().rev().copied().collect(),
-                probability,
-            }),
+            Place::Before => {
+                self.turning = Some(Turning {
+                    cases: self.needed.iter().rev().copied().collect(),
+                    known: self.bisect.counts().first().copied().unwrap_or_default(),
+                    probability,
+                    pair: 0,
+                    passes: 0,
+                    in_order: Vec::new(),
+                });
+                None
+            }
             Place::Within { last, .. } => {
                 if self.needed.len() >= MOST_NEEDED {
                     return Some(self.unclear());
@@ -188,13 +271,45 @@ mod tests {
             match search.step() {
                 Step::Done(answer) => return (answer, search.questions()),
                 Step::Ask(cases) => {
-                    assert!(cases.is_sorted(), "{cases:?}");
+                    let turned = cases.windows(2).filter(|w| w[0] > w[1]).count();
+                    assert!(turned <= 1, "{cases:?}");
                     let there = planted.iter().all(|p| cases.contains(p));
                     search.record(there && dice.chance(rate));
                 }
             }
         }
         panic!("no end");
+    }
+
+    /// Three are needed, the last two of them in this order.
+    #[test]
+    fn the_order_of_a_pair_is_told_where_it_matters() {
+        for (seed, rate) in [(1, 1.0), (2, 1.0), (3, 0.6)] {
+            let mut dice = Dice::new(seed);
+            let mut search = Search::new(40, 0.98);
+            let answer = loop {
+                match search.step() {
+                    Step::Done(answer) => break answer,
+                    Step::Ask(cases) => {
+                        let at = |p: usize| cases.iter().position(|c| *c == p);
+                        let there = at(4).is_some() && at(9).is_some() && at(9) < at(30);
+                        search.record(there && dice.chance(rate));
+                    }
+                }
+                assert!(search.questions() < 600);
+            };
+            let Answer::Polluters {
+                cases, in_order, ..
+            } = &answer
+            else {
+                panic!("{answer:?}");
+            };
+            assert_eq!(
+                (&cases[..], &in_order[..]),
+                (&[4, 9, 30][..], &[(9, 30)][..]),
+                "{seed}"
+            );
+        }
     }
 
     fn cases(answer: &Answer) -> &[usize] {

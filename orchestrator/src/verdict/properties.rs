@@ -71,7 +71,7 @@ fn crash() -> impl Strategy<Value = Option<Crash>> {
     )
 }
 
-fn cells() -> impl Strategy<Value = Vec<CellResult>> {
+pub(super) fn cells() -> impl Strategy<Value = Vec<CellResult>> {
     let id = (0..2_u8, 0..PORTS.len(), 0..2_u8, any::<bool>());
     let cell = (stage(), attempts(), vec(crash(), 0..3));
     btree_map(id, cell, 0..14).prop_map(|cells| {

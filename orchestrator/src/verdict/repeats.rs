@@ -101,6 +101,13 @@ pub fn step(
     best.map(|(_, step)| step)
 }
 
+/// A round: one step for each of `cases` cases that has one, what tells most first.
+pub fn round(cases: usize, step: impl Fn(usize) -> Option<Step>) -> Vec<(usize, Step)> {
+    let mut wanted: Vec<(usize, Step)> = (0..cases).filter_map(|i| Some((i, step(i)?))).collect();
+    wanted.sort_by(|a, b| b.1.bits.total_cmp(&a.1.bits).then(a.0.cmp(&b.0)));
+    wanted
+}
+
 /// Explanations that come to the same answer.
 fn group(class: Class, when: When) -> usize {
     let class_number = class as usize;

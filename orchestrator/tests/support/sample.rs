@@ -364,6 +364,7 @@ pub fn report(cells: Vec<CellResult>) -> RunReport {
         variants,
         cells,
         verdict,
+        spent: None,
     }
 }
 

@@ -6,6 +6,19 @@ use clap::{Args, ValueEnum};
 use super::{CaseAtPort, Selection, SideArg};
 use crate::model::CaseId;
 
+/// A failure of a run, as the searches take it.
+#[derive(Debug, Args)]
+pub struct FailureArgs {
+    /// The run: `last`, or the beginning of its id
+    pub run: String,
+    /// The failure: PROGRAM:CASE@PORT
+    #[arg(value_name = "CASE@PORT")]
+    pub failure: CaseAtPort,
+    /// The suite, where several have the case
+    #[arg(long)]
+    pub suite: Option<String>,
+}
+
 /// `fallout flakes`
 #[derive(Debug, Args)]
 pub struct FlakesArgs {
@@ -23,14 +36,9 @@ pub struct FlakesArgs {
 /// `fallout suspect`
 #[derive(Debug, Args)]
 pub struct SuspectArgs {
-    /// The run: `last`, or the beginning of its id
-    pub run: String,
-    /// The failure: PROGRAM:CASE@PORT
-    #[arg(value_name = "CASE@PORT")]
-    pub failure: CaseAtPort,
-    /// The suite, where several have the case
-    #[arg(long)]
-    pub suite: Option<String>,
+    /// Which failure
+    #[command(flatten)]
+    pub about: FailureArgs,
     /// Which side's build
     #[arg(long, value_enum, default_value = "candidate")]
     pub side: SideArg,
@@ -88,14 +96,9 @@ pub enum MeasureArg {
 /// `fallout bisect`
 #[derive(Debug, Args)]
 pub struct BisectArgs {
-    /// The run: `last`, or the beginning of its id
-    pub run: String,
-    /// The failure: PROGRAM:CASE@PORT; any case of a port that did not build stands for the build
-    #[arg(value_name = "CASE@PORT")]
-    pub failure: CaseAtPort,
-    /// The suite, where several have the case
-    #[arg(long)]
-    pub suite: Option<String>,
+    /// Which failure
+    #[command(flatten)]
+    pub about: FailureArgs,
     /// Commits of the source's repository, GOOD..BAD, in place of the patches of the series
     #[arg(long, value_name = "GOOD..BAD")]
     pub range: Option<String>,
@@ -122,14 +125,9 @@ pub struct BisectArgs {
 /// `fallout polluter`
 #[derive(Debug, Args)]
 pub struct PolluterArgs {
-    /// The run: `last`, or the beginning of its id
-    pub run: String,
-    /// The failure: PROGRAM:CASE@PORT
-    #[arg(value_name = "CASE@PORT")]
-    pub failure: CaseAtPort,
-    /// The suite, where several have the case
-    #[arg(long)]
-    pub suite: Option<String>,
+    /// Which failure
+    #[command(flatten)]
+    pub about: FailureArgs,
     /// Which side's build
     #[arg(long, value_enum, default_value = "candidate")]
     pub side: SideArg,

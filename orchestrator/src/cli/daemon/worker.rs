@@ -10,7 +10,7 @@ use tracing::{error, info};
 use crate::cli::args::Selection;
 use crate::cli::exit::Failure;
 use crate::cli::hook::git_dir;
-use crate::engine::{self, Finished, Setup};
+use crate::engine::{self, Finished, Setup, baseline};
 use crate::host::history;
 use crate::model::{JobState, RunId};
 use crate::report;
@@ -134,8 +134,15 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         let run = RunDir {
             path: path.into_std_path_buf(),
         };
-        return Ok((setup, run.record()?, run));
+        let record = run.record()?;
+        baseline::prepare(&mut setup, &record.baselines);
+        return Ok((setup, record, run));
     }
+    let (baselines, notes) = baseline::choose(&setup, None, change.old.as_deref())?;
+    for note in notes {
+        info!("{id}: {note}");
+    }
+    baseline::prepare(&mut setup, &baselines);
     let record = RunRecord {
         format: 1,
         id,
@@ -150,6 +157,7 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
             .into_iter()
             .map(|suite| (suite, change.new.clone()))
             .collect(),
+        baselines,
     };
     let run = RunDir::create(daemon.context.dirs.runs().as_std_path(), &record)?;
     Ok((setup, record, run))

@@ -122,8 +122,8 @@ limits: {memory: 512MB}
 ";
     assert_snapshot!(read(text).unwrap_err(), @r#"
 m.yaml: ports: is missing
-m.yaml:3:1: prots: unknown field, expected one of format, name, description, ports, variants, kernel_options, exclude, suites, known_flakes, limits, retries; did you mean 'ports'?
-m.yaml:7:5: suites[0].baseline: 'unpached' is unknown, expected one of none, unpatched; did you mean 'unpatched'?
+m.yaml:3:1: prots: unknown field, expected one of format, name, description, ports, variants, kernel_options, exclude, suites, known_flakes, adaptive, limits, retries; did you mean 'ports'?
+m.yaml:7:5: suites[0].baseline: 'unpached' is unknown, expected one of none, unpatched, last-good, parent; did you mean 'unpatched'?
 m.yaml:8:5: suites[0].order: 'random' is unknown, expected one of listed, shuffled, each-alone
 m.yaml:9:5: suites[0].runner: 'kuya' is unknown, expected one of auto, kyua, sh; did you mean 'kyua'?
 m.yaml:10:5: suites[0].timeout: '20 minits' is not a duration: expected for example 90s, 45m or 1h30m
@@ -139,4 +139,38 @@ m.yaml:3:1: ports: is empty: expected at least one port
 m.yaml:4:1: variants: is empty: expected at least one variant
 m.yaml:5:1: suites: is empty: expected at least one suite
 "#);
+}
+
+#[test]
+fn a_budget_for_what_is_undecided() {
+    let matrix = |adaptive: &str| {
+        let rest = "ports: [p64]\nsuites: [{name: s, project: p.yaml}]\n";
+        read(&format!("format: 1\nname: m\nadaptive: {adaptive}\n{rest}"))
+    };
+    let given = matrix("{attempts: 60, time: 5m}").unwrap();
+    let adaptive = given.adaptive.unwrap();
+    assert_eq!(
+        (adaptive.attempts, adaptive.time.map(|t| t.as_secs())),
+        (Some(60), Some(300))
+    );
+    assert_eq!(
+        read(&serde_yaml::to_string(&given).unwrap()).unwrap(),
+        given
+    );
+    let wrong: String = [
+        "{}",
+        "{attempts: 0}",
+        "{time: 0s}",
+        "{atempts: 3}",
+        "{time: 5}",
+    ]
+    .map(|text| matrix(text).unwrap_err() + "\n")
+    .concat();
+    assert_snapshot!(wrong, @r#"
+    m.yaml:3:1: adaptive: says no budget: expected attempts or time, for example {attempts: 60}
+    m.yaml:3:12: adaptive.attempts: is 0: expected 1 to 1000000
+    m.yaml:3:12: adaptive.time: is zero: expected for example 5m
+    m.yaml:3:12: adaptive.atempts: unknown field, expected one of attempts, time; did you mean 'attempts'?
+    m.yaml:3:12: adaptive.time: is the number '5', expected a duration, for example 90s, 45m or 1h30m
+    "#);
 }

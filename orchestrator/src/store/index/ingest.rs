@@ -11,7 +11,7 @@ use std::path::Path;
 use sqlx::Row as _;
 
 use crate::model::outcome::Sense;
-use crate::model::{Attempt, CaseId, CellId, Event, Outcome, RunId, StageResult, Stamped};
+use crate::model::{Attempt, CaseId, CellId, Event, Outcome, Purpose, RunId, StageResult, Stamped};
 use crate::store::StoreError;
 use crate::store::events;
 use crate::store::runs::{self, RunDir, RunRecord};
@@ -523,7 +523,12 @@ impl Writer {
         let sql = "UPDATE cell SET good = ?, bad = ?, silent = ? WHERE id = ?";
         self.count(sql, cell, counts).await?;
         if adopted {
-            for (n, attempt) in result.attempts.iter().enumerate() {
+            // What this run's verdict asked for beside it stands in this run's log.
+            let theirs = result
+                .attempts
+                .iter()
+                .filter(|a| a.purpose != Purpose::Adaptive);
+            for (n, attempt) in theirs.enumerate() {
                 rows.push(self.row(cell, n as u64, attempt).await?);
             }
             for guest in &result.guests {

@@ -14,6 +14,7 @@
 mod ingest;
 mod judged;
 mod pages;
+mod past;
 mod query;
 mod rows;
 #[cfg(test)]
@@ -22,8 +23,8 @@ mod words;
 
 pub use ingest::Caught;
 pub use rows::{
-    CaseRow, CellRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PortRow, RateRow,
-    RunPhase, RunRow, Spot,
+    CaseRow, CellRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PastRow, PortRow,
+    RateRow, RunPhase, RunRow, Spot,
 };
 
 use std::collections::HashMap;

@@ -80,7 +80,7 @@ pub(super) fn count(row: &SqliteRow, column: &str) -> u64 {
 }
 
 /// Numbers of outcomes of one sense, for SQL: `0,3,4`.
-fn of_sense(sense: Sense) -> String {
+pub(super) fn of_sense(sense: Sense) -> String {
     let numbers = Outcome::ALL.iter().filter(|o| o.sense() == sense);
     let numbers: Vec<String> = numbers.map(|o| words::of_outcome(*o).to_string()).collect();
     numbers.join(",")

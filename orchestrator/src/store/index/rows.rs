@@ -114,6 +114,29 @@ pub struct RunRow {
     pub cells_done: u64,
 }
 
+/// What one cell of an earlier run showed of a case or a crash.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastRow {
+    /// The run.
+    pub run: String,
+    /// When it began.
+    pub started: jiff::Timestamp,
+    /// The suite.
+    pub suite: String,
+    /// The port.
+    pub port: PortName,
+    /// The kernel variant.
+    pub variant: String,
+    /// Which side.
+    pub side: Side,
+    /// What the run tested, where it knew.
+    pub revision: Option<String>,
+    /// Attempts that ended badly; of a crash: how often it came.
+    pub bad: u32,
+    /// Attempts that said anything and count.
+    pub total: u32,
+}
+
 /// One attempt in a case's history.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct HistoryRow {

@@ -38,6 +38,7 @@ impl Runs {
             suites: vec![],
             fresh: false,
             revisions: [("s".to_owned(), format!("rev-{id}"))].into(),
+            baselines: Default::default(),
         };
         let dir = RunDir::create(&self.path(), &record).unwrap();
         let log = EventLog::open(&dir.events_path()).unwrap();
@@ -340,4 +341,55 @@ async fn what_is_doubted_later_does_not_count() {
         assert_eq!((rows.len(), rows[0].counted), (1, false));
         assert!(index.rates(&case).await.unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn the_past_of_a_run_is_what_its_matrix_showed_before_it() {
+    let runs = Runs::new();
+    let index = Index::open(&runs.dir.path().join("i.sqlite"))
+        .await
+        .unwrap();
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let (_, mut log, id) = runs.run();
+        log.append(Event::RunStarted {
+            run: id.clone(),
+            matrix: "m".into(),
+            cells: vec![cell("big")],
+        })
+        .unwrap();
+        for bad in [n > 0, false] {
+            let outcome = if bad {
+                Outcome::Failed
+            } else {
+                Outcome::Passed
+            };
+            log.append(done("big", "p:a", outcome)).unwrap();
+        }
+        log.append(done("big", "p:a", Outcome::Skipped)).unwrap();
+        log.append(Event::GuestCrashed {
+            cell: cell("big"),
+            guest: 1,
+            crash: Crash::new(CrashKind::Panic, "panic: here"),
+        })
+        .unwrap();
+        ids.push(id.0);
+    }
+    index.catch_up(&runs.path()).await.unwrap();
+    let case: CaseId = "p:a".parse().unwrap();
+    let mut past = index.past_of(&case, "m", &ids[2]).await.unwrap();
+    past.sort_by(|a, b| a.run.cmp(&b.run));
+    let seen: Vec<_> = past.iter().map(|r| (&r.run, r.bad, r.total)).collect();
+    assert_eq!(seen, [(&ids[0], 0, 2), (&ids[1], 1, 2)]);
+    assert_eq!(past[1].revision, Some(format!("rev-{}", ids[1])));
+    assert!(index.past_of(&case, "other", "~").await.unwrap().is_empty());
+    let signature = crate::model::crash::signature(CrashKind::Panic, "panic: here");
+    let deaths = index.crashes_of(&signature, "m", &ids[1]).await.unwrap();
+    assert_eq!(deaths.len(), 1);
+    assert_eq!((&deaths[0].run, deaths[0].bad), (&ids[0], 1));
+    let earlier = index.runs_before("m", &ids[2]).await.unwrap();
+    assert_eq!(
+        earlier.into_iter().map(|r| r.0).collect::<Vec<_>>(),
+        ids[..2]
+    );
 }

@@ -41,20 +41,19 @@ pub fn by_judge(draw: &Draw, budget: u64, seed: u64) -> (Vec<Said>, u64) {
     let mut open: Vec<usize> = (0..looks.len()).filter(|i| shown(&looks[*i])).collect();
     let mut own = vec![0_u32; looks.len()];
     while !open.is_empty() && spent < budget {
-        let mut wanted: Vec<(f64, usize, repeats::Step)> = Vec::new();
-        for i in &open {
-            let case = &draw.planted[*i];
+        let wanted = repeats::round(open.len(), |at| {
+            let i = open[at];
+            let case = &draw.planted[i];
             let price = |_: bool, column: usize| case.runs[column].then_some(1.0);
-            let counts = counts(&looks[*i]);
-            if own[*i] < repeats::CAP
-                && let Some(step) = repeats::step(&draw.explainer.scales, counts, &price)
-            {
-                wanted.push((step.bits, *i, step));
-            }
-        }
-        wanted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            let dear = own[i] >= repeats::CAP;
+            (!dear).then(|| repeats::step(&draw.explainer.scales, counts(&looks[i]), &price))?
+        });
+        let turns: Vec<(usize, repeats::Step)> = wanted
+            .into_iter()
+            .map(|(at, step)| (open[at], step))
+            .collect();
         open.clear();
-        for (_, i, step) in wanted {
+        for (i, step) in turns {
             if spent >= budget {
                 break;
             }
@@ -67,6 +66,8 @@ pub fn by_judge(draw: &Draw, budget: u64, seed: u64) -> (Vec<Said>, u64) {
             own[i] += step.times;
             open.push(i);
         }
+        // The order of the draw breaks ties.
+        open.sort_unstable();
     }
     let labels: Vec<&str> = draw.columns.iter().map(|c| c.label.as_str()).collect();
     let said = looks.iter().map(|look| {

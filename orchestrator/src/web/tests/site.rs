@@ -126,6 +126,7 @@ fn record(id: &str) -> RunRecord {
         ports: vec![],
         suites: vec![],
         fresh: false,
+        baselines: Default::default(),
         revisions: [("portable".to_owned(), REVISION.to_owned())].into(),
     }
 }

@@ -2,7 +2,7 @@
 //! matrix is one that does not exist, so every job fails for that reason and no guest is needed.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -75,7 +75,12 @@ impl Place {
 
     fn daemon(&self) -> Running {
         let mut command = self.fallout(&["daemon", "--config", "daemon.yaml"]);
-        Running(command.stderr(Stdio::null()).spawn().unwrap())
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("daemon.err"))
+            .unwrap();
+        Running(command.stderr(log).spawn().unwrap())
     }
 
     fn jobs(&self) -> Vec<Value> {
@@ -97,7 +102,9 @@ impl Place {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("{:#?}", self.jobs());
+        // What the daemon said is all that tells why.
+        let said = std::fs::read_to_string(self.path("daemon.err")).unwrap_or_default();
+        panic!("{:#?}\n{said}", self.jobs());
     }
 }
 

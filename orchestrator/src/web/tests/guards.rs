@@ -60,21 +60,23 @@ async fn only_names_of_ours_are_answered() {
 }
 
 #[tokio::test]
-async fn floods_are_refused_and_counted() {
+async fn floods_are_refused() {
     let slow = Options {
         requests_per_second: 1,
         ..options()
     };
     let site = Site::with(slow).await;
-    let mut refused = 0;
-    for _ in 0..15 {
+    // Ten at once, then one a second: even a slow machine asks faster than that.
+    let mut passed = 0;
+    for _ in 0..300 {
         let response = site.get("/healthz").await;
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             assert_eq!(response.headers()["retry-after"], "1");
-            refused += 1;
+            break;
         }
+        passed += 1;
     }
-    assert!((3..=5).contains(&refused), "{refused}");
+    assert!((10..300).contains(&passed), "{passed}");
 }
 
 #[tokio::test]
@@ -91,11 +93,14 @@ async fn signed_webhooks_are_not_limited_and_guesses_are() {
     for _ in 0..50 {
         assert_eq!(send("r").await.status(), StatusCode::ACCEPTED);
     }
-    let mut last = StatusCode::OK;
-    for _ in 0..30 {
-        last = send("forged").await.status();
+    let mut refused = false;
+    for _ in 0..300 {
+        refused |= send("forged").await.status() == StatusCode::TOO_MANY_REQUESTS;
+        if refused {
+            break;
+        }
     }
-    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused);
 }
 
 #[tokio::test]

@@ -158,11 +158,15 @@ fn write(runs: &std::path::Path, report: &RunReport) {
                 });
             }
         }
-        let console = dir.cell_dir(&cell.id).join("guest-1.console");
         // One is long enough for three pages.
         let long = cell.id.to_string() == "portable/i386/stock/candidate";
         let text = format!("boot\r\n{EVIL}\r\nlogin:\n").repeat(if long { 1500 } else { 1 });
-        std::fs::write(console, text).unwrap();
+        for guest in 1..=cell.guests.len().max(1) {
+            let console = dir
+                .cell_dir(&cell.id)
+                .join(format!("guest-{guest}.console"));
+            std::fs::write(console, &text).unwrap();
+        }
         put(Event::CellFinished {
             cell: cell.id.clone(),
             stage: cell.stage,

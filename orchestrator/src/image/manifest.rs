@@ -146,7 +146,7 @@ mod tests {
         ]), @r#"
         images/linux/s390x.yaml:36:3: emulator.mem_mib: is the text "lots", expected a whole number of zero or more
         images/linux/s390x.yaml:40:3: emulator.boot_timeout: is the number '90', expected a duration, for example 90s, 45m or 1h30m
-        images/linux/s390x.yaml:49:3: image.kernel_pakage: unknown field, expected one of suite, arch, kernel_package, modules, packages, sysroot_packages, sources, runner; did you mean 'kernel_package'?
+        images/linux/s390x.yaml:50:3: image.kernel_pakage: unknown field, expected one of suite, arch, kernel_package, modules, packages, sysroot_packages, sources, runner; did you mean 'kernel_package'?
         "#);
     }
 
@@ -162,8 +162,8 @@ mod tests {
         images/linux/s390x.yaml:2:1: format: 7 is not a form that this version reads: expected 1
         images/linux/s390x.yaml:3:1: port: is 's390', expected the file's name, s390x
         images/linux/s390x.yaml:36:3: emulator.mem_mib: is 0: expected a number of MiB
-        images/linux/s390x.yaml:50:13: image.modules[0]: '../x' is not a name: expected letters, digits and + - . _
-        images/linux/s390x.yaml:54:3: image.runner: 'kyu' is not a runner: expected kyua or sh; did you mean 'kyua'?
+        images/linux/s390x.yaml:51:13: image.modules[0]: '../x' is not a name: expected letters, digits and + - . _
+        images/linux/s390x.yaml:55:3: image.runner: 'kyu' is not a runner: expected kyua or sh; did you mean 'kyua'?
         ");
     }
 }

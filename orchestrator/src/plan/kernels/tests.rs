@@ -117,38 +117,35 @@ fn kernels(plan: &Plan) -> impl Iterator<Item = &Job> {
 fn each_variant_and_side_has_a_kernel_and_a_port_can_do_without_a_guest() {
     let plan = planned("base", &[], &|_| false);
     let line = |j: &Job| {
-        let needs: Vec<&str> = j
-            .needs
-            .iter()
-            .map(|n| plan.jobs[*n].name.as_str())
-            .collect();
-        format!("{} <- {}", j.name, needs.join(", "))
+        let needs = j.needs.iter().map(|n| plan.jobs[*n].name.as_str());
+        let names: Vec<&str> = std::iter::once(j.name.as_str()).chain(needs).collect();
+        names.join(" <- ")
     };
     let lines: Vec<String> = plan.jobs.iter().map(line).collect();
-    assert_snapshot!(lines.join("\n"), @r"
-        image p64 <- 
-        image q32be <- 
-        build a/p64/baseline <- image p64
-        build a/p64/candidate <- image p64
-        build b/p64/candidate <- image p64
-        kernel a/p64/stock/baseline <- 
-        kernel a/p64/stock/candidate <- 
-        kernel a/p64/debug/baseline <- 
-        kernel a/p64/debug/candidate <- 
-        kernel a/q32be/stock/baseline <- 
-        kernel a/q32be/stock/candidate <- 
-        kernel a/q32be/debug/baseline <- 
-        kernel a/q32be/debug/candidate <- 
-        cell a/p64/stock/baseline <- image p64, build a/p64/baseline, kernel a/p64/stock/baseline
-        cell a/p64/stock/candidate <- image p64, build a/p64/candidate, kernel a/p64/stock/candidate
-        cell a/p64/debug/baseline <- image p64, build a/p64/baseline, kernel a/p64/debug/baseline
-        cell a/p64/debug/candidate <- image p64, build a/p64/candidate, kernel a/p64/debug/candidate
-        cell a/q32be/stock/baseline <- kernel a/q32be/stock/baseline
-        cell a/q32be/stock/candidate <- kernel a/q32be/stock/candidate
-        cell a/q32be/debug/baseline <- kernel a/q32be/debug/baseline
-        cell a/q32be/debug/candidate <- kernel a/q32be/debug/candidate
-        cell b/p64/stock/candidate <- image p64, build b/p64/candidate
-        ");
+    assert_snapshot!(lines.join("\n"), @"
+    image p64
+    image q32be
+    build a/p64/baseline <- image p64
+    build a/p64/candidate <- image p64
+    build b/p64/candidate <- image p64
+    kernel a/p64/stock/baseline
+    kernel a/p64/stock/candidate
+    kernel a/p64/debug/baseline
+    kernel a/p64/debug/candidate
+    kernel a/q32be/stock/baseline
+    kernel a/q32be/stock/candidate
+    kernel a/q32be/debug/baseline
+    kernel a/q32be/debug/candidate
+    cell a/p64/stock/baseline <- image p64 <- build a/p64/baseline <- kernel a/p64/stock/baseline
+    cell a/p64/stock/candidate <- image p64 <- build a/p64/candidate <- kernel a/p64/stock/candidate
+    cell a/p64/debug/baseline <- image p64 <- build a/p64/baseline <- kernel a/p64/debug/baseline
+    cell a/p64/debug/candidate <- image p64 <- build a/p64/candidate <- kernel a/p64/debug/candidate
+    cell a/q32be/stock/baseline <- kernel a/q32be/stock/baseline
+    cell a/q32be/stock/candidate <- kernel a/q32be/stock/candidate
+    cell a/q32be/debug/baseline <- kernel a/q32be/debug/baseline
+    cell a/q32be/debug/candidate <- kernel a/q32be/debug/candidate
+    cell b/p64/stock/candidate <- image p64 <- build b/p64/candidate
+    ");
     let weights: Vec<(u32, u8)> = kernels(&plan).map(|j| (j.cores, j.priority)).collect();
     assert_eq!(weights[0], (2, 4));
     assert_eq!(weights.iter().filter(|w| w.1 == 4).count(), 2);

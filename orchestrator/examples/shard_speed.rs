@@ -37,7 +37,7 @@ fn main() {
     // Work that keeps an emulated processor busy: equal in all cases.
     let body =
         |_| "volatile unsigned x = 1; for (int i = 0; i < 20000000; i++) x = x * 5 + 1;".to_owned();
-    let programs = tiny::programs(20, 10, body);
+    let programs = tiny::programs(40, 10, body);
     let mut sums = [[0.0; 2]; 2];
     for round in 1..=rounds {
         for shards in 1..=2_usize {
@@ -46,7 +46,7 @@ fn main() {
             let matrix = tiny::write(dir.path(), &programs, port, &[&field], "");
             let fallout = Fallout::new(&binary);
             let report = fallout.run(&matrix, 2);
-            assert_eq!(tiny::outcomes(&report).len(), 200);
+            assert_eq!(tiny::outcomes(&report).len(), 400);
             let log = fallout.log();
             let at = |event| when(&log, event).unwrap_or_else(|| panic!("no {event}"));
             let seconds =

@@ -447,3 +447,21 @@ mod more;
     assert_eq!(texts, ["crate::text \\\" sparc", "raw \"q\"", "kept"]);
     assert!(!code.contains("more"));
 }
+
+#[test]
+fn no_limit_goes_by_the_clock_of_day() {
+    // A guest's clock is set once from the host's; everything else there counts from an instant.
+    const SETS_A_CLOCK: &str = "guest/machine/boot.rs";
+    let reads = |s: &Source| {
+        ["SystemTime::now", "Timestamp::now", "Zoned::now"]
+            .iter()
+            .any(|w| s.code.contains(w))
+    };
+    let found: Vec<String> = sources()
+        .iter()
+        .filter(|s| s.name.starts_with("guest/") || s.name.starts_with("engine/"))
+        .filter(|s| reads(s))
+        .map(|s| s.name.clone())
+        .collect();
+    assert_eq!(found, [SETS_A_CLOCK]);
+}

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fallout::model::CaseId;
+use std::collections::BTreeMap;
+
 use fallout::suite::{Runner, SuiteEvent, parse_list};
 
 const SHELLS: [&[&str]; 4] = [
@@ -355,6 +357,12 @@ fn the_list_is_the_cases() {
     assert_eq!(list.notes, Vec::<String>::new());
     assert_eq!(list.cases.len(), 35);
     assert_eq!(list.cases[0], CaseId::new("sub/plain_ok", "main"));
+    let limits: BTreeMap<String, u64> = list
+        .limits
+        .iter()
+        .map(|(case, limit)| (case.to_string(), limit.as_secs()))
+        .collect();
+    insta::assert_debug_snapshot!(limits);
     assert_eq!(
         list.cases[2],
         CaseId::new("sub/t_nolist", "__test_cases_list__")

@@ -1,7 +1,7 @@
 //! The source of one side: a tree that is copied, and a patch series that is applied to the copy.
 //!
-//! Nothing of the user's checkout is touched. Version control's own directories and `target/` are
-//! neither copied nor hashed; a revision of a repository comes out of a bare mirror. Who unpacks a
+//! Nothing of the user's checkout is touched. Version control's own directories, `target/` and what a
+//! build left behind there (untracked and ignored by git) are neither copied nor hashed; a revision of a repository comes out of a bare mirror. Who unpacks a
 //! distribution's source package or fills the mirror is the engine's business.
 
 use std::fs;
@@ -12,8 +12,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::process::Command;
 
 use super::error::{BuildError, Doing};
-use crate::host::files::{is_ignored, tree_hash};
+use crate::host::files::{content_hash, is_ignored, tree_hash};
 use crate::host::git::{self, GitTree};
+use crate::host::leftovers::Leftovers;
 use crate::host::{series, text};
 use crate::model::Key;
 
@@ -96,8 +97,8 @@ fn changed(path: &Utf8Path) -> BuildError {
 pub(super) fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
     match &tree.origin {
         Origin::Dir(dir) => {
-            copy_dir(dir, to)?;
-            match tree_hash(to)? == tree.hash {
+            copy_dir(dir, Utf8Path::new(""), &Leftovers::of(dir), to)?;
+            match content_hash(to)? == tree.hash {
                 true => Ok(()),
                 false => Err(changed(dir)),
             }
@@ -129,11 +130,17 @@ fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn copy_dir(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
+fn copy_dir(
+    from: &Utf8Path,
+    below: &Utf8Path,
+    left: &Leftovers,
+    to: &Utf8Path,
+) -> Result<(), BuildError> {
     fs::create_dir(to).doing("create", to)?;
     for entry in from.read_dir_utf8().doing("read", from)? {
         let entry = entry.doing("read", from)?;
-        if is_ignored(entry.path()) {
+        let below = below.join(entry.file_name());
+        if is_ignored(entry.path()) || left.contains(&below) {
             continue;
         }
         let (path, target) = (entry.path(), to.join(entry.file_name()));
@@ -142,7 +149,7 @@ fn copy_dir(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
             let link = fs::read_link(path).doing("read", path)?;
             std::os::unix::fs::symlink(link, &target).doing("create", &target)?;
         } else if meta.is_dir() {
-            copy_dir(path, &target)?;
+            copy_dir(path, &below, left, &target)?;
         } else if meta.is_file() {
             copy_file(path, &target, &meta).doing("copy", path)?;
         }

@@ -3,8 +3,8 @@
 //! `--sysroot` alone does not: Debian's cross compilers look into `/usr/TRIPLET` first, which may
 //! hold a newer C library than the guest's, so the sysroot's directories are named before it. All
 //! of that stands in `CC` and `CXX` rather than in `CFLAGS`, because a makefile's own `CFLAGS`
-//! would win over the environment. C++ programs carry their runtime in themselves: the guest's may
-//! be older than the compiler.
+//! would win over the environment. C++ programs carry their runtime in themselves, and it is the
+//! sysroot's: the guest may have none, and that of a newer host asks for a newer C library.
 
 use std::process::Stdio;
 

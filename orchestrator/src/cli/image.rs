@@ -20,6 +20,7 @@ use crate::image::{self, Dirs, Image, ImageError, Planned, Progress, Watch};
 use crate::model::Port;
 use crate::model::problem::did_you_mean;
 use crate::model::units::{parse_duration, parse_size};
+use crate::store::snapshots::{Record as Saved, Snapshots};
 
 /// So many images are made at the same time: enough to download one while another is unpacked.
 const AT_ONCE: usize = 4;
@@ -27,7 +28,7 @@ const AT_ONCE: usize = 4;
 /// `fallout image …`
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// One line an image: port, key, size, kernel, age
+    /// One line an image: port, key, size, kernel, age, saved guests
     List {
         /// Print JSON
         #[arg(long)]
@@ -137,9 +138,17 @@ fn ago(then: jiff::Timestamp) -> String {
 
 fn show_list(dirs: &Dirs, ports: &[Port], json: bool) -> Outcome {
     let images = list(&dirs.cache);
+    let saved = Snapshots::new(&dirs.cache, 0).list();
     let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &images).map_err(std::io::Error::from)?;
+        let with_saved: Vec<ListedJson<'_>> = images
+            .iter()
+            .map(|image| ListedJson {
+                image,
+                saved_guests: saved_of(&saved, image).collect(),
+            })
+            .collect();
+        serde_json::to_writer_pretty(&mut out, &with_saved).map_err(std::io::Error::from)?;
         writeln!(out)?;
         return Ok(Exit::Clean);
     }
@@ -151,12 +160,23 @@ fn show_list(dirs: &Dirs, ports: &[Port], json: bool) -> Outcome {
             Planned::Missing { why, .. } => missing.push((port.port.to_string(), why)),
         }
     }
-    let mut rows = vec![["PORT", "KEY", "SIZE", "KERNEL", "MADE", "USED", ""].map(String::from)];
-    rows.extend(
-        images
-            .iter()
-            .map(|image| row(image, current.contains_key(&image.record.key))),
-    );
+    let mut rows = vec![
+        [
+            "PORT",
+            "KEY",
+            "SIZE",
+            "KERNEL",
+            "MADE",
+            "USED",
+            "SAVED GUESTS",
+            "",
+        ]
+        .map(String::from),
+    ];
+    rows.extend(images.iter().map(|image| {
+        let is_current = current.contains_key(&image.record.key);
+        row(image, &saved, is_current)
+    }));
     if !images.is_empty() {
         write_table(&mut out, &rows)?;
     }
@@ -167,7 +187,20 @@ fn show_list(dirs: &Dirs, ports: &[Port], json: bool) -> Outcome {
     Ok(Exit::Clean)
 }
 
-fn row(image: &Listed, is_current: bool) -> [String; 7] {
+/// An image of `image list --json`, with the guests that were booted from it and saved.
+#[derive(serde::Serialize)]
+struct ListedJson<'a> {
+    #[serde(flatten)]
+    image: &'a Listed,
+    saved_guests: Vec<&'a Saved>,
+}
+
+fn saved_of<'a>(saved: &'a [Saved], image: &Listed) -> impl Iterator<Item = &'a Saved> {
+    let key = image.record.key.clone();
+    saved.iter().filter(move |s| s.image == key)
+}
+
+fn row(image: &Listed, saved: &[Saved], is_current: bool) -> [String; 8] {
     let record = &image.record;
     let standing = if is_current {
         ""
@@ -181,6 +214,10 @@ fn row(image: &Listed, is_current: bool) -> [String; 7] {
         record.kernel.release.clone(),
         format!("{} ago", ago(record.made)),
         format!("{} ago", ago(image.used)),
+        match saved_of(saved, image).map(|s| s.size_bytes).sum() {
+            0 => "none".to_owned(),
+            bytes => format!("{}, {}", saved_of(saved, image).count(), mib(bytes)),
+        },
         standing.to_owned(),
     ]
 }

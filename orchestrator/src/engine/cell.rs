@@ -88,6 +88,8 @@ pub struct CellJob {
     pub shards: Shards,
     /// What the suite's cases took on this port before.
     pub took: HashMap<CaseId, Duration>,
+    /// By how much the cases' own limits are stretched.
+    pub slowness: f64,
     /// The cell's time limit on this port.
     pub timeout: Duration,
     /// Bounds.

@@ -16,6 +16,7 @@ use crate::host::machine::{Machine, program_identity};
 use crate::host::series;
 use crate::image;
 use crate::model::{CellId, JobKind, Key, Port, PortName};
+use crate::plan::slowness;
 use crate::plan::{self, Capacity, Facts, ImageFact, Inputs, Plan, Resolved, SourceFact};
 use crate::store::cells::CellCache;
 use crate::store::durations::Durations;
@@ -106,6 +107,21 @@ impl Setup {
     pub fn case_times(&self, id: &CellId) -> Durations {
         let name = format!("{}+{}.json", id.suite, id.port);
         Durations::load(self.dirs.state.join("times").join(name).as_std_path())
+    }
+
+    /// By how much the limits of a suite's cases are stretched on a port: by what its manifest says, or
+    /// by what they took there before against the fastest of the matrix' ports.
+    pub fn slowness(&self, id: &CellId, port: &Port) -> f64 {
+        let at = |port: &PortName| {
+            let id = CellId {
+                port: port.clone(),
+                ..id.clone()
+            };
+            self.case_times(&id).all()
+        };
+        let others = self.resolved.ports.iter().map(|p| at(&p.port));
+        let learnt = slowness::learnt(&at(&id.port), &others.collect::<Vec<_>>());
+        learnt.max(port.emulator.slowness)
     }
 
     /// The cache of saved guests.

@@ -11,7 +11,8 @@
 //!
 //! A suite always completes: every case of every pass ends with an outcome. A dead guest costs the
 //! case that ran; a fault of the host costs nothing, the case is owed again; a runner that ends
-//! without a word about a case gets a second chance, then the case counts as missed. Attempts in a
+//! without a word about a case gets a second chance, then the case counts as missed, or as broken
+//! where the runner died of it. Attempts in a
 //! guest that was found damaged stay, marked, and their cases are owed again, in smaller batches,
 //! until the case after which the guest was damaged is known.
 //!
@@ -45,6 +46,7 @@ pub struct Ledger {
     policy: Policy,
     cases: Vec<CaseId>,
     places: HashMap<CaseId, usize>,
+    limits: HashMap<CaseId, Duration>,
     script: Vec<Batch>,
     attempts: Vec<Attempt>,
     done: HashSet<Slot>,
@@ -116,6 +118,16 @@ impl Ledger {
         let long = |batch: &Batch| batch.cases.len() > 1;
         let needed = self.script.is_empty() || (runner_orders && self.script.iter().any(long));
         needed && !self.is_listed()
+    }
+
+    /// Notes the time limits of the cases that have one of their own.
+    pub fn set_limits(&mut self, limits: HashMap<CaseId, Duration>) {
+        self.limits = limits;
+    }
+
+    /// A case's own time limit.
+    pub fn limit(&self, case: &CaseId) -> Option<Duration> {
+        self.limits.get(case).copied()
     }
 
     /// Sets the suite's cases, in its order; a name that comes twice counts once.
@@ -299,20 +311,33 @@ impl Ledger {
         self.cases.iter().filter(again).cloned().collect()
     }
 
+    /// What a case of this cell took so far, on average; `None` where too few have ended.
+    fn mean_duration(&self) -> Option<Duration> {
+        let known = self.attempts.iter().filter_map(|a| a.duration);
+        let (sum, count) = known.fold((Duration::ZERO, 0_u32), |(sum, n), d| {
+            (sum.saturating_add(d), n + 1)
+        });
+        (count >= 8).then(|| sum / count)
+    }
+
     /// The next batch of a pass out of what nobody has taken.
     fn cut(&self, mut free: Vec<CaseId>) -> Vec<CaseId> {
         if self.policy.order == Order::EachAlone {
             free.truncate(1);
             return free;
         }
+        // A case that was never seen takes what this cell's others take.
+        let like_others = self.mean_duration();
         let took: Vec<Option<Duration>> = free
             .iter()
-            .map(|c| self.policy.took.get(c).copied())
+            .map(|c| self.policy.took.get(c).copied().or(like_others))
             .collect();
+        let passing = |slot: &&Slot| slot.0 == Purpose::Pass;
         let share = next_share(&Pool {
             cases: &free,
             took: &took,
             guests: self.policy.guests,
+            under_way: self.taken.keys().filter(passing).count(),
             ordered: self.policy.order != Order::Listed,
         });
         let care = |case: &CaseId| self.care.get(case).copied().unwrap_or_default();
@@ -395,8 +420,8 @@ impl Ledger {
     }
 
     /// The runner ended by itself. Cases of the batch without a result are owed again, or missed
-    /// after two chances; returns the missed ones. Where a case was `open`, the runner died of it and
-    /// never came to the others: theirs is no chance lost.
+    /// after two chances; returns what was booked. Where a case was `open`, the runner died of it and
+    /// never came to the others: theirs is no chance lost, and it is broken when that happens again.
     pub fn batch_ended(
         &mut self,
         batch: &Batch,
@@ -404,7 +429,7 @@ impl Ledger {
         open: Option<&CaseId>,
         reason: &str,
     ) -> Vec<Attempt> {
-        let mut missed = Vec::new();
+        let mut booked = Vec::new();
         for case in &batch.cases {
             let slot = (batch.purpose, batch.pass, case.clone());
             if self.taken.get(&slot) != Some(&guest) {
@@ -417,11 +442,17 @@ impl Ledger {
             let ends = self.silent_ends.entry(slot.clone()).or_insert(0);
             *ends += 1;
             if *ends >= CHANCES {
-                let why = Some(reason.to_owned());
-                missed.push(self.book(slot, guest, Outcome::Missed, why, None, None));
+                let (outcome, why) = match open {
+                    Some(_) => (
+                        Outcome::Broken,
+                        "the runner died while it ran, more than once",
+                    ),
+                    None => (Outcome::Missed, reason),
+                };
+                booked.push(self.book(slot, guest, outcome, Some(why.to_owned()), None, None));
             }
         }
-        missed
+        booked
     }
 
     /// A guest is no more: what it had taken and not done is owed again.

@@ -338,6 +338,8 @@ fn a_case_that_kills_its_runner_takes_no_other_along() {
         ledger.enter(&all, 1, end(&c[0], Outcome::Passed));
         let missed = ledger.batch_ended(&all, 1, Some(&c[1]), "no word");
         assert_eq!(missed.len(), usize::from(chance == 2));
+        // It ran, and its runner did not live: that speaks against the case.
+        assert!(missed.iter().all(|a| a.outcome == Outcome::Broken));
     }
     assert_eq!(batch(&mut ledger, 1).cases, [c[2].clone()]);
     let blame = ledger.damaged(

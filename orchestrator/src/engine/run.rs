@@ -408,6 +408,7 @@ impl Dispatch {
         let suite = self.setup.resolved.suite(&id.suite)?;
         let port: &Port = self.setup.resolved.port(&id.port)?;
         let runner = runner(suite, port);
+        let slowness = self.setup.slowness(id, port);
         Some(CellJob {
             id: id.clone(),
             key: key?.clone(),
@@ -426,7 +427,8 @@ impl Dispatch {
                 Arc::clone(&self.wishes),
             ),
             took: self.setup.case_times(id).all(),
-            timeout: suite.timeout.mul_f64(port.emulator.slowness.max(1.0)),
+            slowness,
+            timeout: suite.timeout.mul_f64(slowness),
             limits: self.setup.resolved.limits.clone(),
             retries: self.setup.resolved.retries.clone(),
             dir: self.run.cell_dir(id),

@@ -22,9 +22,10 @@ const LIST_BYTES: usize = 64 << 20;
 const LIST_TIME: Duration = Duration::from_secs(180);
 /// How long a look at the guest may take.
 const LOOK_TIME: Duration = Duration::from_secs(60);
-/// A case's own limit is 300 s unless it says otherwise, and Kyua prints nothing meanwhile; a
-/// guest that is silent for longer is not busy but gone.
-const CASE_SILENCE: Duration = Duration::from_secs(400);
+/// Silence between two cases: a program that lists its cases, a runner that sorts its results.
+const PAUSE: Duration = Duration::from_secs(400);
+/// Time for a runner to end a case whose limit is over, and to say so.
+const GRACE: Duration = Duration::from_secs(60);
 /// The directory in the guest for lists and results.
 const WORK_DIR: &str = "/var/tmp/fallout";
 
@@ -125,7 +126,7 @@ impl<'a> Session<'a> {
         let mut open = None;
         for part in picked.batches {
             self.push(&part.files).await?;
-            open = self.run_part(batch, &part.command).await?;
+            open = self.run_part(batch, commands, &part.command).await?;
             if let Some(db) = &part.results_db {
                 self.collect(batch, db).await?;
             }
@@ -170,7 +171,7 @@ impl<'a> Session<'a> {
     async fn look(&mut self) -> Result<Health, Stop> {
         let command = self.guest.health_command();
         let (out, _) = self.ask(command, LOOK_TIME, health::MAX_BYTES).await?;
-        Ok(Health::parse(&out))
+        Ok(self.guest.read_health(&out))
     }
 
     /// Looks whether the guest is still what it was before the batch.
@@ -221,6 +222,7 @@ impl<'a> Session<'a> {
         let total = {
             let mut ledger = self.cell.ledger();
             ledger.set_cases(list.cases);
+            ledger.set_limits(list.limits);
             ledger.total()
         };
         if total > 0 {
@@ -245,10 +247,16 @@ impl<'a> Session<'a> {
     }
 
     /// Runs one command; gives the case that was open where the runner ended without its result.
-    async fn run_part(&mut self, batch: &Batch, command: &str) -> Result<Option<CaseId>, Stop> {
+    async fn run_part(
+        &mut self,
+        batch: &Batch,
+        commands: &Invocation,
+        command: &str,
+    ) -> Result<Option<CaseId>, Stop> {
         let mut parser = self.job.runner.parser();
-        let idle = CASE_SILENCE.mul_f64(self.job.port.emulator.slowness.max(1.0));
         let total = self.job.timeout;
+        let slow = |d: Duration| d.mul_f64(self.job.slowness);
+        let idle = slow(PAUSE);
         let (cell, number) = (self.cell, self.number);
         let mut received: u64 = 0;
         let mut events = Vec::new();
@@ -262,6 +270,15 @@ impl<'a> Session<'a> {
                     Ok(Output::Chunk(bytes)) => {
                         received += bytes.len() as u64;
                         parser.feed_into(&bytes, &mut events);
+                        // A case is silent for as long as it may run; Kyua says nothing meanwhile.
+                        match events.iter().rev().find_map(under_way) {
+                            Some(Some(case)) => {
+                                let limit = commands.case_limit(cell.ledger().limit(case));
+                                stream.set_idle(limit.map_or(total, |l| l + slow(GRACE)));
+                            }
+                            Some(None) => stream.set_idle(idle),
+                            None => {}
+                        }
                         enter_all(cell, batch, number, &mut events);
                         if received > self.job.limits.channel_bytes {
                             break Some(GuestError::AgentLost {
@@ -295,7 +312,7 @@ impl<'a> Session<'a> {
             },
             GuestError::ShutDown { .. } | GuestError::AgentLost { .. } => Crash {
                 excerpt: self.guest.console().last_lines(),
-                ..Crash::new(CrashKind::Panic, error.to_string())
+                ..Crash::new(CrashKind::Gone, error.to_string())
             },
             GuestError::EmulatorExited { .. }
             | GuestError::Standstill { .. }
@@ -322,7 +339,7 @@ impl<'a> Session<'a> {
             let end = CaseEnd {
                 case,
                 outcome: match crash.kind {
-                    CrashKind::Panic => Outcome::Crashed,
+                    CrashKind::Panic | CrashKind::Gone => Outcome::Crashed,
                     CrashKind::Hang => Outcome::Hung,
                 },
                 reason: Some(crash.title.clone()),
@@ -404,9 +421,18 @@ fn invocation(job: &CellJob) -> Result<Invocation, String> {
         &job.cases_root,
         WORK_DIR,
         Some("tests"),
-        job.port.emulator.slowness,
+        job.slowness,
     )
     .map_err(|e| e.to_string())
+}
+
+/// What an event says of the case that is under way: one is, none is any more, or nothing (`None`).
+fn under_way(event: &SuiteEvent) -> Option<Option<&CaseId>> {
+    match event {
+        SuiteEvent::CaseStarted { case, .. } => Some(Some(case)),
+        SuiteEvent::CaseEnded { .. } | SuiteEvent::CaseLost { .. } => Some(None),
+        _ => None,
+    }
 }
 
 /// Enters what a stream said, and tells the watchers.

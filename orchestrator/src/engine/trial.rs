@@ -56,6 +56,7 @@ pub struct Stage {
     limits: Limits,
     retries: Retries,
     timeout: Duration,
+    slowness: f64,
     versions: BTreeMap<String, String>,
     bus: Bus,
 }
@@ -145,6 +146,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
             false => NotReady::Product(failed.stage, failed.detail),
         }
     })?;
+    let slowness = setup.slowness(id, port);
     let known = [
         (INPUT_IMAGE, &ready.image.key),
         (INPUT_BUILD, &built.output),
@@ -163,7 +165,8 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         runner: super::run::runner(suite, port),
         limits: setup.resolved.limits.clone(),
         retries: setup.resolved.retries.clone(),
-        timeout: suite.timeout.mul_f64(port.emulator.slowness.max(1.0)),
+        timeout: suite.timeout.mul_f64(slowness),
+        slowness,
         versions: ready.image.versions.clone(),
         bus: bus.clone(),
     })
@@ -210,6 +213,7 @@ impl Stage {
             },
             shards: Shards::fixed(1),
             took: HashMap::new(),
+            slowness: self.slowness,
             timeout: self.timeout,
             limits: self.limits.clone(),
             retries: self.retries.clone(),
@@ -367,7 +371,7 @@ impl Stage {
             seen.push(Seen {
                 case,
                 outcome: match crash.kind {
-                    CrashKind::Panic => Outcome::Crashed,
+                    CrashKind::Panic | CrashKind::Gone => Outcome::Crashed,
                     CrashKind::Hang => Outcome::Hung,
                 },
                 reason: Some(crash.title),

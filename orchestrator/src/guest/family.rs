@@ -8,6 +8,7 @@
 use std::time::SystemTime;
 
 use super::dialogue::Debugger;
+use super::health::Health;
 use super::linux::Linux;
 use crate::model::KernelFound;
 
@@ -69,6 +70,11 @@ pub trait Family: Send + Sync {
     /// The command that prints what [`Health`](super::health::Health) reads. It runs between batches
     /// of cases, so it must be cheap: a shell's own means, few processes.
     fn health(&self) -> &'static str;
+
+    /// Reads what that command printed, where it is not one fact a line.
+    fn read_health(&self, said: &[u8]) -> Health {
+        Health::parse(said)
+    }
 
     /// The command that turns the machine off.
     fn power_off(&self) -> &'static str;

@@ -1,7 +1,7 @@
 //! Whether a guest that answers is still the guest that it was. Pure.
 //!
-//! The family's command prints a line a fact ([`Family::health`](super::family::Family::health)); a
-//! look at a sound guest is compared with later ones. What a test may leave behind without harm
+//! The family's command tells a line a fact ([`Family::health`](super::family::Family::health), and
+//! [`read_health`](super::family::Family::read_health) where it prints something else); a look at a sound guest is compared with later ones. What a test may leave behind without harm
 //! (a process or two, a file) is no damage; what makes later results worthless is.
 //!
 //! | line | meaning |
@@ -28,7 +28,9 @@ const LEFT_BEHIND: usize = 8;
 const TAINT: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 14;
 /// What processes that only look, or that wait and start the shell for people, may be called: they come
 /// and go.
-const LOOKERS: [&str; 6] = ["sh", "df", "date", "sleep", "setsid", "cttyhack"];
+const LOOKERS: [&str; 8] = [
+    "sh", "df", "ps", "cat", "date", "sleep", "setsid", "cttyhack",
+];
 
 /// One look at a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::dialogue::Debugger;
 use super::family::{Family, Keys, Seed, Transport, Way};
+use super::health::Health;
 use crate::host::text;
 use crate::model::KernelFound;
 use crate::model::kernel::{build_ids, checks};
@@ -52,16 +53,46 @@ const fn way(serial_break: bool, before: &'static str, after: &'static str) -> W
     }
 }
 
-/// One line, for the ash of busybox. A process is dear under emulation: two are started. The kernel's
-/// own processes are children of the second.
-const HEALTH: &str = "read -r u _ </proc/uptime; echo up $u; echo now $(date +%s); \
+/// One line, for the ash of busybox. The shell reads a file byte by byte, each with a call of its own:
+/// it only joins what others print, and [`told`] takes it apart. A look costs a tenth of a second.
+const HEALTH: &str = "read -r u _ </proc/uptime; echo up $u; date +'now %s'; \
     read -r t </proc/sys/kernel/tainted; echo taint $t; \
-    while read -r k v _; do case $k in MemTotal:) m=$v;; MemAvailable:) echo mem $m $v;; esac; \
-    done </proc/meminfo; \
-    while read -r _ m k o _; do echo mount $m $k $o; done </proc/mounts; \
-    for p in /proc/[0-9]*; do { read -r n c s f _ <$p/stat; } 2>/dev/null || continue; \
-    [ $n = 2 ] || [ \"$f\" = 2 ] || { c=${c#(}; echo proc $s ${c%)}; }; done; \
-    df -Pk 2>/dev/null | while read -r _ s _ a _ m; do echo disk $m $s $a; done";
+    echo = mem; cat /proc/meminfo; echo = mount; cat /proc/mounts; \
+    echo = disk; df -Pk 2>/dev/null; echo = proc; ps -o ppid,pid,stat,comm";
+
+/// What a look printed, in the lines that [`Health`] reads. The kernel's own processes, children of
+/// the second, are left out.
+fn told(said: &[u8]) -> String {
+    let (mut part, mut total, mut lines) = (String::new(), String::new(), String::new());
+    for line in said.split(|b| *b == b'\n') {
+        let line = text::line(line, LINE_CHARS);
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let fact = match (part.as_str(), &words[..]) {
+            (_, ["=", name]) => {
+                part = (*name).to_owned();
+                continue;
+            }
+            ("mem", ["MemTotal:", kib, ..]) => {
+                total = (*kib).to_owned();
+                continue;
+            }
+            ("mem", ["MemAvailable:", kib, ..]) => format!("mem {total} {kib}"),
+            ("mount", [_, at, kind, options, ..]) => format!("mount {at} {kind} {options}"),
+            ("disk", [_, size, _, free, _, at]) => format!("disk {at} {size} {free}"),
+            ("proc", [parent, id, state, name @ ..])
+                if *parent != "2" && *id != "2" && id.parse::<u32>().is_ok() =>
+            {
+                let state = state.get(..1).unwrap_or_default();
+                format!("proc {state} {}", name.join("_"))
+            }
+            ("", _) => line.clone(),
+            _ => continue,
+        };
+        lines += &fact;
+        lines.push('\n');
+    }
+    lines
+}
 
 impl Family for Linux {
     fn name(&self) -> &'static str {
@@ -118,6 +149,10 @@ impl Family for Linux {
         HEALTH
     }
 
+    fn read_health(&self, said: &[u8]) -> Health {
+        Health::parse(told(said).as_bytes())
+    }
+
     fn power_off(&self) -> &'static str {
         "sync; poweroff -f"
     }
@@ -143,6 +178,25 @@ mod tests {
         assert_eq!(family("linux").map(Family::name), Some("linux"));
         assert!(family("plan9").is_none());
         assert_eq!(names(), ["linux"]);
+    }
+
+    #[test]
+    fn a_look_is_told_in_facts() {
+        let said = "up 10.52\nnow 1000\ntaint 4096\n= mem\nMemTotal:  200 kB\nMemFree: 1 kB\nMemAvailable:  150 kB\n\
+            = mount\nproc /proc proc rw,nosuid 0 0\n= disk\nFilesystem 1024-blocks Used Available Capacity Mounted on\n\
+            tmpfs 1000 100 900 10% /data\n= proc\n PPID   PID STAT COMMAND\n    0     1 S    init\n    0     2 SW   kthreadd\n\
+                2     3 IW<  rcu_gp\n    1    40 R    my  own\n";
+        insta::assert_snapshot!(told(said.as_bytes()), @r"
+        up 10.52
+        now 1000
+        taint 4096
+        mem 200 150
+        mount /proc proc rw,nosuid
+        disk /data 1000 900
+        proc S init
+        proc R my_own
+        ");
+        assert_eq!(told(b"= proc\n= = =\n1 x S sh\n1 \xff\n"), "");
     }
 
     #[test]

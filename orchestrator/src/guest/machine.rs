@@ -45,6 +45,7 @@ use super::console::{Console, ConsoleReport};
 use super::error::GuestError;
 use super::evidence;
 use super::family::Family;
+use super::health::Health;
 use super::qmp::{Qmp, guest_shutdown};
 use super::rundir::RunDir;
 use super::state::State;
@@ -207,7 +208,12 @@ impl Guest {
         &self.command
     }
 
-    /// The command that tells how the guest is, for [`Health`](super::health::Health).
+    /// Reads what [`Self::health_command`] printed.
+    pub fn read_health(&self, said: &[u8]) -> Health {
+        self.family.read_health(said)
+    }
+
+    /// The command that tells how the guest is.
     pub fn health_command(&self) -> &'static str {
         self.family.health()
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::leftovers::Leftovers;
 use crate::model::Key;
 
 /// What went wrong with a file of the host's.
@@ -59,10 +60,20 @@ pub fn is_ignored(path: &Utf8Path) -> bool {
 
 /// The hash of a tree's content: relative paths in byte order, each with its kind, its
 /// executable bit and its bytes; a symbolic link is its target's text. Times, owners and other
-/// permissions do not count. What [`is_ignored`] is passed by. A single file can be given too.
+/// permissions do not count. What [`is_ignored`] is passed by, and what a build [left
+/// behind](Leftovers) in a checkout. A single file can be given too.
 pub fn tree_hash(root: &Utf8Path) -> Result<Key, FileError> {
+    hash_without(root, &Leftovers::of(root))
+}
+
+/// The same of a tree that is nobody's checkout: everything counts.
+pub fn content_hash(root: &Utf8Path) -> Result<Key, FileError> {
+    hash_without(root, &Leftovers::default())
+}
+
+fn hash_without(root: &Utf8Path, left: &Leftovers) -> Result<Key, FileError> {
     let mut entries = Vec::new();
-    list(root, Utf8Path::new(""), &mut entries)?;
+    list(root, Utf8Path::new(""), left, &mut entries)?;
     // Whole paths are sorted, not directories one by one: the order is that of the text.
     entries.sort();
     let mut hasher = blake3::Hasher::new();
@@ -101,7 +112,12 @@ pub fn tree_hash(root: &Utf8Path) -> Result<Key, FileError> {
     Ok(Key(hasher.finalize().to_hex().to_string()))
 }
 
-fn list(root: &Utf8Path, below: &Utf8Path, into: &mut Vec<Utf8PathBuf>) -> Result<(), FileError> {
+fn list(
+    root: &Utf8Path,
+    below: &Utf8Path,
+    left: &Leftovers,
+    into: &mut Vec<Utf8PathBuf>,
+) -> Result<(), FileError> {
     let here = if below.as_str().is_empty() {
         root.to_owned()
     } else {
@@ -116,8 +132,9 @@ fn list(root: &Utf8Path, below: &Utf8Path, into: &mut Vec<Utf8PathBuf>) -> Resul
     }
     for entry in here.read_dir_utf8().map_err(failed("read", &here))? {
         let entry = entry.map_err(failed("read", &here))?;
-        if !is_ignored(entry.path()) {
-            list(root, &below.join(entry.file_name()), into)?;
+        let path = below.join(entry.file_name());
+        if !is_ignored(entry.path()) && !left.contains(&path) {
+            list(root, &path, left, into)?;
         }
     }
     Ok(())

@@ -80,7 +80,7 @@ pub fn tree_key(id: &str) -> Key {
 }
 
 /// Variables by which a caller's git would be led elsewhere.
-const LEADING: [&str; 8] = [
+pub(super) const LEADING: [&str; 8] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",

@@ -167,10 +167,13 @@ pub fn parse<T: DeserializeOwned>(
     }
 
     let (value, mut problems) = mend::read_all::<T>(tree);
-    let shape: Vec<String> = problems.iter().map(|p| p.path.clone()).collect();
+    let shape: Vec<(String, bool)> = problems
+        .iter()
+        .map(|p| (p.path.clone(), p.message.starts_with(mend::UNKNOWN_FIELD)))
+        .collect();
     if let Some(value) = &value {
-        let further = check(value).into_iter();
-        problems.extend(further.filter(|p| !shape.iter().any(|s| concerns(&p.path, s))));
+        let echo = |p: &Problem| shape.iter().any(|(s, unknown)| concerns(p, s, *unknown));
+        problems.extend(check(value).into_iter().filter(|p| !echo(p)));
     }
     match value {
         Some(value) if problems.is_empty() => Ok(Doc {
@@ -182,8 +185,14 @@ pub fn parse<T: DeserializeOwned>(
     }
 }
 
-/// Whether a check's problem at `path` may only be the echo of a misfit at `shape`.
-fn concerns(path: &str, shape: &str) -> bool {
+/// Whether a check's problem may only be the echo of a misfit at `shape`. Beside a field with an
+/// unknown name, what is missing may well be that one.
+fn concerns(problem: &Problem, shape: &str, unknown: bool) -> bool {
+    let path = problem.path.as_str();
+    let over = |path: &str| path[..path.rfind(['.', '[']).unwrap_or(0)].to_owned();
+    if unknown && problem.message.starts_with("is missing") && over(path) == over(shape) {
+        return true;
+    }
     let inside = |inner: &str, outer: &str| {
         inner
             .strip_prefix(outer)

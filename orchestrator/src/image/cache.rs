@@ -24,7 +24,7 @@ use crate::model::KernelOrdered;
 use crate::model::ids::Key;
 
 /// Version of `image.json` and of what is in an image; part of every key.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One package or component in an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

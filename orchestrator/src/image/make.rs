@@ -222,8 +222,15 @@ fn assemble(
     std::fs::write(&place, &kernel.kernel).doing("write", &place)?;
     let place = made.join("initrd");
     write_initrd(&tree, &place).doing("write", &place)?;
+    let mut names = vec!["kernel", "initrd"];
+    // Whoever watches the console gives names to bare addresses with it.
+    let symbols = || components.iter().find_map(Component::kernel_symbols);
+    if let Some(map) = resolved.kernel.is_empty().then(symbols).flatten() {
+        std::fs::copy(&map, made.join("System.map")).doing("copy", &map)?;
+        names.push("System.map");
+    }
     let mut files = BTreeMap::new();
-    for name in ["kernel", "initrd"] {
+    for name in names {
         let (size_bytes, sha256) = fetch::hash_file(&made.join(name))?;
         files.insert(name.to_owned(), Stored { size_bytes, sha256 });
     }

@@ -229,10 +229,10 @@ fn unpacked(path: &str, content: Vec<u8>) -> Result<Vec<u8>, String> {
     if path.ends_with(".zst") {
         return zstd::decode_all(content.as_slice()).map_err(|e| e.to_string());
     }
-    let tool = if path.ends_with(".xz") {
-        "xz"
+    let (tool, package) = if path.ends_with(".xz") {
+        ("xz", "xz-utils")
     } else if path.ends_with(".gz") {
-        "gzip"
+        ("gzip", "gzip")
     } else {
         return Ok(content);
     };
@@ -241,7 +241,12 @@ fn unpacked(path: &str, content: Vec<u8>) -> Result<Vec<u8>, String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|e| format!("cannot run {tool}: {e}"))?;
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("{tool} is not installed; install the package {package}")
+            }
+            _ => format!("cannot run {tool}: {e}"),
+        })?;
     let pipe = child.stdin.take();
     std::thread::scope(|scope| {
         // Written beside the reading: neither side may wait for the other's full pipe.

@@ -33,7 +33,7 @@ fn key(files: &[ArchiveFile], components: &[Key]) -> Key {
     let mut parts: Vec<&[u8]> = files.iter().map(|f| f.sha256.as_bytes()).collect();
     parts.push(b"components");
     parts.extend(components.iter().map(|c| c.0.as_bytes()));
-    Key::of("sysroot 1", &parts)
+    Key::of("sysroot 2", &parts)
 }
 
 /// The key of the sysroot of `port`, where its packages are resolved. Asks nobody.
@@ -47,8 +47,11 @@ pub fn planned(dirs: &Dirs, port: &Port) -> Option<(Key, bool)> {
 
 fn is_kept(path: &str) -> bool {
     let top = path.split('/').next().unwrap_or(path);
-    let wanted =
-        top.starts_with("lib") || path.starts_with("usr/include/") || path.starts_with("usr/lib");
+    // Autoconf's macros of a library stand beside its headers.
+    let wanted = top.starts_with("lib")
+        || ["usr/include/", "usr/lib", "usr/share/aclocal/"]
+            .iter()
+            .any(|dir| path.starts_with(dir));
     wanted && !path.contains("/gconv/") && !path.contains("/engines-")
 }
 

@@ -16,6 +16,9 @@ pub enum CrashKind {
     Panic,
     /// Nothing came back in time: the guest as a whole is silent.
     Hang,
+    /// The guest ended, or its agent was lost, and no kernel had complained: it turned itself off,
+    /// started again, or killed what answers for it.
+    Gone,
 }
 
 impl CrashKind {
@@ -24,6 +27,7 @@ impl CrashKind {
         match self {
             Self::Panic => "panic",
             Self::Hang => "hang",
+            Self::Gone => "gone",
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum FindingKind {
     Panic,
     /// A case or a guest did not come back.
     Hang,
+    /// The guest turned itself off, or its agent was lost: the kernel complained of nothing.
+    Gone,
     /// Fails on one port, passes on the others.
     ArchOnly,
     /// Fails where a trait holds, passes where it does not.

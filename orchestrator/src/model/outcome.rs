@@ -29,7 +29,7 @@ pub enum Outcome {
     ExpectedTimeout,
     /// The test program misbehaved: wrong result file, killed by a signal, failed clean-up.
     Broken,
-    /// The kernel died while the case ran.
+    /// The kernel died, or the guest was gone, while the case ran.
     Crashed,
     /// The case, or the whole guest, did not come back in time.
     Hung,

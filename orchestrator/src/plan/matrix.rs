@@ -432,7 +432,9 @@ impl SuiteSpec {
                 ..p
             }));
         }
-        if self.baseline == Baseline::Unpatched && self.patches.is_none() {
+        // Without a source or a way to build it, the suite is not there yet.
+        let begun = here.iter().any(|(_, given)| *given);
+        if begun && self.baseline == Baseline::Unpatched && self.patches.is_none() {
             found.push(no_patches(at));
         }
     }

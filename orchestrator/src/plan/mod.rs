@@ -11,6 +11,7 @@ pub mod policy;
 pub mod resolve;
 pub mod schedule;
 pub mod share;
+pub mod slowness;
 
 pub use graph::{Facts, ImageFact, SourceFact, plan};
 pub use job::{Inputs, Job, JobIx, Plan, Todo, Work};

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use crate::model::CaseId;
 
-/// Shares of less than this cost more to hand out than they save.
-const LEAST: Duration = Duration::from_secs(3);
+/// Shares of less than this cost more to hand out than they save: a look at the guest and a new runner
+/// take a third of a second.
+const LEAST: Duration = Duration::from_millis(1500);
 /// The same where nothing is known of any duration: cases.
 const LEAST_CASES: f64 = 8.0;
 /// Which part of an equal share is handed out at once, where durations are known and where not.
@@ -28,6 +29,8 @@ pub struct Pool<'a> {
     pub took: &'a [Option<Duration>],
     /// Guests that share the work; 1 takes everything.
     pub guests: u32,
+    /// Cases that other guests have taken and not done: a part of the work that is shared.
+    pub under_way: usize,
     /// Whether the order matters: then a share is the beginning of what is left.
     pub ordered: bool,
 }
@@ -40,7 +43,10 @@ pub fn next_share(pool: &Pool<'_>) -> Vec<usize> {
     }
     let (weights, least, part) = weigh(pool);
     let total: f64 = weights.iter().sum();
-    let share = (total / f64::from(pool.guests) * part).max(least);
+    // Those who have asked before count with what they got: equal shares for all, not less for each.
+    let each = total / pool.cases.len() as f64;
+    let whole = total + each * pool.under_way as f64;
+    let share = (whole / f64::from(pool.guests) * part).max(least);
     if share >= total {
         return all();
     }
@@ -130,24 +136,31 @@ mod tests {
         let mut left: Vec<(CaseId, Option<Duration>)> =
             cases.iter().cloned().zip(took.iter().copied()).collect();
         let mut clocks = vec![0.0; guests as usize];
+        // What each guest was given last: its cases, and how long they take.
+        let mut given = vec![(0.0, 1.0); guests as usize];
         let mut shares = Vec::new();
         while !left.is_empty() {
+            let (idle, now) = clocks
+                .iter()
+                .copied()
+                .enumerate()
+                .min_by(|a, b| f64::total_cmp(&a.1, &b.1))
+                .unwrap();
+            let undone = |(end, (cases, time)): (&f64, &(f64, f64))| cases * (end - now) / time;
+            let under_way: f64 = clocks.iter().zip(&given).map(undone).sum();
             let (names, times): (Vec<_>, Vec<_>) = left.iter().cloned().unzip();
             let share = next_share(&Pool {
                 cases: &names,
                 took: &times,
                 guests,
+                under_way: under_way as usize,
                 ordered,
             });
             assert!(!share.is_empty());
-            let idle = clocks
-                .iter_mut()
-                .min_by(|a, b| f64::total_cmp(a, b))
-                .unwrap();
-            *idle += share
-                .iter()
-                .map(|&i| times[i].unwrap_or(Duration::from_secs(1)).as_secs_f64())
-                .sum::<f64>();
+            let of = |&i: &usize| times[i].unwrap_or(Duration::from_secs(1)).as_secs_f64();
+            let time: f64 = share.iter().map(of).sum();
+            clocks[idle] += time;
+            given[idle] = (share.len() as f64, time.max(0.001));
             shares.push(share.iter().map(|&i| names[i].clone()).collect());
             for &i in share.iter().rev() {
                 left.remove(i);

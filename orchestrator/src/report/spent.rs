@@ -71,6 +71,7 @@ fn words(stand: Option<Stand>) -> String {
     let kind = match stand.kind {
         FindingKind::Panic => "a panic",
         FindingKind::Hang => "a hang",
+        FindingKind::Gone => "a guest that is gone",
         FindingKind::ArchOnly => "on one port only",
         FindingKind::TraitBound => "bound to a trait",
         FindingKind::Regression => "a failure",

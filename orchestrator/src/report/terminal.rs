@@ -322,6 +322,7 @@ fn label(finding: &Finding) -> (Ink, &'static str) {
     match finding.kind {
         FindingKind::Panic => (Ink::Red, "PANIC"),
         FindingKind::Hang => (Ink::Red, "HANG"),
+        FindingKind::Gone => (Ink::Red, "GONE"),
         FindingKind::Stage => (Ink::Red, "STAGE"),
         FindingKind::Regression => (Ink::Red, "FAILS"),
         FindingKind::Undecided => (Ink::Yellow, "NOT YET KNOWN"),

@@ -1,7 +1,12 @@
 //! Lists of cases, and which names may go into a guest's command line.
 //!
-//! `kyua list` and `run-suite list` both print one `program:case` a line; anything else (warnings,
-//! the errors of a program that cannot list its cases) is a note.
+//! `kyua list -v` and `run-suite list` both print one `program:case` a line, Kyua with the test suite's
+//! name behind it, then its metadata, indented, as `name = value`. Of these the time limit matters:
+//! who watches a guest must know how long a case may be silent. Anything else (warnings, the errors of
+//! a program that cannot list its cases) is a note.
+
+use std::collections::HashMap;
+use std::time::Duration;
 
 use super::text::{Lines, REASON_MAX_BYTES, clean};
 use crate::model::CaseId;
@@ -15,6 +20,8 @@ const NOTES_MAX: usize = 100;
 pub struct CaseList {
     /// The cases, in the runner's order.
     pub cases: Vec<CaseId>,
+    /// The time limits of the cases that have one of their own.
+    pub limits: HashMap<CaseId, Duration>,
     /// Lines that are no cases, and names that cannot be used; bounded.
     pub notes: Vec<String>,
 }
@@ -27,10 +34,18 @@ pub fn parse_list(bytes: &[u8]) -> CaseList {
         if line.is_empty() {
             return;
         }
-        let case = std::str::from_utf8(line)
-            .ok()
-            .and_then(|text| text.parse::<CaseId>().ok())
-            .filter(is_sane);
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        if let Some(property) = text.strip_prefix("    ") {
+            if let (Some(case), Some(limit)) = (list.cases.last(), limit(property)) {
+                list.limits.insert(case.clone(), limit);
+            }
+            return;
+        }
+        let name = match text.split_once(" (") {
+            Some((name, suite)) if suite.ends_with(')') => name,
+            _ => text,
+        };
+        let case = name.parse::<CaseId>().ok().filter(is_sane);
         match case {
             Some(case) if list.cases.len() < CASES_MAX => list.cases.push(case),
             _ if list.notes.len() < NOTES_MAX => list.notes.push(clean(line, REASON_MAX_BYTES)),
@@ -40,6 +55,14 @@ pub fn parse_list(bytes: &[u8]) -> CaseList {
     lines.feed(bytes, |line| each(line.bytes));
     lines.finish(|line| each(line.bytes));
     list
+}
+
+/// The time limit, where the property is that.
+fn limit(property: &str) -> Option<Duration> {
+    let seconds = property.strip_prefix("timeout = ")?.trim();
+    // A limit of days is no limit.
+    let seconds: u32 = seconds.parse().ok().filter(|s| *s <= 7 * 24 * 3600)?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 /// Whether a name that came out of a guest may go back into a command line there: letters, digits
@@ -81,6 +104,21 @@ mod tests {
             ]
         );
         assert_eq!(list.notes, ["kyua: W: odd", "t a:x", "../t:x", "t:$(x)"]);
+    }
+
+    #[test]
+    fn limits_are_the_cases_own() {
+        let list = parse_list(
+            b"p:a (portable)\n    description = A case (odd)\n    has_cleanup = true\n    timeout = 5\n\
+              p:b (portable)\nq:main\n    timeout = 99999999999\nr:c\n    timeout = 0\n",
+        );
+        assert_eq!(list.cases.len(), 4);
+        assert!(list.notes.is_empty(), "{:?}", list.notes);
+        let limit = |program: &str, case: &str| list.limits.get(&CaseId::new(program, case));
+        assert_eq!(limit("p", "a"), Some(&Duration::from_secs(5)));
+        assert_eq!(limit("p", "b"), None);
+        assert_eq!(limit("q", "main"), None);
+        assert_eq!(limit("r", "c"), Some(&Duration::ZERO));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! slow that honest cases run into their limits under Kyua needs the runner `sh`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::error::SuiteError;
 use super::list::is_sane;
@@ -26,6 +27,10 @@ pub const RUN_SUITE: &str = "/usr/libexec/fallout/run-suite";
 const KYUA_ARGS_MAX_BYTES: usize = 192 << 10;
 /// What the kernel needs for an argument besides its bytes: its end and a pointer.
 const ARG_EXTRA_BYTES: usize = 9;
+
+/// A case's limit where it has none of its own, and that of every clean-up part; ATF's and Kyua's.
+const CASE_DEFAULT: Duration = Duration::from_secs(300);
+const CLEANUP: Duration = Duration::from_secs(60);
 
 /// How a suite is run in a guest.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,13 +99,25 @@ impl Invocation {
         })
     }
 
-    /// The command that prints the suite's cases, one `program:case` a line, for
+    /// The command that prints the suite's cases with their time limits, for
     /// [`parse_list`](super::list::parse_list).
     pub fn list(&self) -> String {
         match self.runner {
-            Runner::Kyua => format!("{} list -k {}/Kyuafile", self.kyua(), self.suite_dir),
+            Runner::Kyua => format!("{} list -v -k {}/Kyuafile", self.kyua(), self.suite_dir),
             Runner::Sh => format!("{} list {}", self.run_suite(), self.suite_dir),
         }
+    }
+
+    /// How long a case with this limit of its own (none: the default of ATF and Kyua, 300 s) may be
+    /// under way before the runner must have ended it, its clean-up included. `None` where the case
+    /// asks for no limit at all.
+    pub fn case_limit(&self, own: Option<Duration>) -> Option<Duration> {
+        let limit = own.unwrap_or(CASE_DEFAULT);
+        let whole = limit + CLEANUP;
+        (!limit.is_zero()).then(|| match self.runner {
+            Runner::Sh => whole * self.scale_percent / 100,
+            Runner::Kyua => whole,
+        })
     }
 
     /// Runs the whole suite. `label` tells this batch's files from others in the same guest.
@@ -312,7 +329,7 @@ mod tests {
     #[test]
     fn kyua_commands() {
         let kyua = invocation(Runner::Kyua);
-        insta::assert_snapshot!(kyua.list(), @"kyua --config=none --logfile=/dev/null -v parallelism=1 $(id -u tests >/dev/null 2>&1 && echo -v unprivileged_user=tests) list -k /usr/tests/Kyuafile");
+        insta::assert_snapshot!(kyua.list(), @"kyua --config=none --logfile=/dev/null -v parallelism=1 $(id -u tests >/dev/null 2>&1 && echo -v unprivileged_user=tests) list -v -k /usr/tests/Kyuafile");
         insta::assert_snapshot!(kyua.run_all("pass1").command, @"mkdir -p /var/fallout && rm -f /var/fallout/run-pass1.db; kyua --config=none --logfile=/dev/null -v parallelism=1 $(id -u tests >/dev/null 2>&1 && echo -v unprivileged_user=tests) test -k /usr/tests/Kyuafile --results-file=/var/fallout/run-pass1.db");
         let picked = kyua.run_cases("2", &[CaseId::new("a/t", "x"), CaseId::new("a/t", "x")]);
         assert_eq!(picked.batches.len(), 1);
@@ -331,6 +348,28 @@ mod tests {
         let picked = sh.run_cases("3", &[CaseId::new("t", "b"), CaseId::new("t", "a")]);
         insta::assert_snapshot!(picked.batches[0].command, @"/usr/libexec/fallout/run-suite --scale 250 --user tests --work /var/fallout run /usr/tests /var/fallout/run-3.cases");
         assert_eq!(picked.batches[0].files[0].contents, b"t:b\nt:a\n");
+    }
+
+    #[test]
+    fn a_case_may_take_its_own_limit_and_a_clean_up() {
+        let seconds = Duration::from_secs;
+        // Kyua keeps to the limit as it is written.
+        assert_eq!(
+            invocation(Runner::Kyua).case_limit(Some(seconds(5))),
+            Some(seconds(65))
+        );
+        assert_eq!(
+            invocation(Runner::Sh).case_limit(Some(seconds(5))),
+            Some(seconds(65).mul_f64(2.5))
+        );
+        assert_eq!(
+            invocation(Runner::Kyua).case_limit(None),
+            Some(seconds(360))
+        );
+        assert_eq!(
+            invocation(Runner::Kyua).case_limit(Some(Duration::ZERO)),
+            None
+        );
     }
 
     #[test]

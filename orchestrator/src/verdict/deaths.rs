@@ -1,4 +1,4 @@
-//! Panics and hangs: one finding for each case and title, blamed on the case, with the ports
+//! Panics, hangs and guests that are gone: one finding for each case and title, blamed on the case, with the ports
 //! where the same case passes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -98,6 +98,7 @@ fn finding(
     let kind = match crash_kind {
         CrashKind::Panic => FindingKind::Panic,
         CrashKind::Hang => FindingKind::Hang,
+        CrashKind::Gone => FindingKind::Gone,
     };
     let failing: Vec<usize> = columns.clone().filter(|i| death.times[*i] > 0).collect();
     let dead_tally = |i: &usize| {
@@ -117,7 +118,7 @@ fn finding(
             bad: times,
             total: total.max(times),
             outcome: match crash_kind {
-                CrashKind::Panic => Outcome::Crashed.word().to_owned(),
+                CrashKind::Panic | CrashKind::Gone => Outcome::Crashed.word().to_owned(),
                 CrashKind::Hang => Outcome::Hung.word().to_owned(),
             },
             reason: Some(words::quote(title)),
@@ -196,6 +197,12 @@ fn finding(
         }
         (FindingKind::Panic, None) => {
             format!("The kernel dies on {on} while no case runs: {title}")
+        }
+        (FindingKind::Gone, Some(case)) => {
+            format!("The guest is gone in `{case}` on {on} ({bad}): {title}")
+        }
+        (FindingKind::Gone, None) => {
+            format!("The guest is gone on {on} while no case runs: {title}")
         }
         (_, Some(case)) => format!("`{case}` hangs on {on} ({bad}): {title}"),
         (_, None) => format!("The guest falls silent on {on} while no case runs: {title}"),

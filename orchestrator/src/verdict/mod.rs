@@ -92,15 +92,16 @@ pub fn judge(input: &VerdictInput<'_>) -> Verdict {
 fn rank(finding: &Finding) -> impl Ord + use<'_> {
     let kind = match finding.kind {
         FindingKind::Panic => 0,
-        FindingKind::Hang => 1,
-        FindingKind::Stage => 2,
-        FindingKind::Regression => 3,
-        FindingKind::TraitBound => 4,
-        FindingKind::ArchOnly => 5,
-        FindingKind::Undecided => 6,
-        FindingKind::Flake => 7,
-        FindingKind::Missed => 8,
-        FindingKind::Fixed => 9,
+        FindingKind::Gone => 1,
+        FindingKind::Hang => 2,
+        FindingKind::Stage => 3,
+        FindingKind::Regression => 4,
+        FindingKind::TraitBound => 5,
+        FindingKind::ArchOnly => 6,
+        FindingKind::Undecided => 7,
+        FindingKind::Flake => 8,
+        FindingKind::Missed => 9,
+        FindingKind::Fixed => 10,
     };
     (
         finding.kind == FindingKind::Fixed,

@@ -57,19 +57,16 @@ fn stage() -> impl Strategy<Value = StageResult> {
 }
 
 fn crash() -> impl Strategy<Value = Option<Crash>> {
-    let some = (any::<bool>(), proptest::option::of(0..5_u8));
+    let kinds = vec![CrashKind::Panic, CrashKind::Hang, CrashKind::Gone];
+    let some = (
+        proptest::sample::select(kinds),
+        proptest::option::of(0..5_u8),
+    );
     proptest::option::weighted(
         0.3,
-        some.prop_map(|(panic, case)| {
-            let kind = if panic {
-                CrashKind::Panic
-            } else {
-                CrashKind::Hang
-            };
-            Crash {
-                blamed: case.map(|c| CaseId::new("t", format!("c{c}"))),
-                ..Crash::new(kind, "trap")
-            }
+        some.prop_map(|(kind, case)| Crash {
+            blamed: case.map(|c| CaseId::new("t", format!("c{c}"))),
+            ..Crash::new(kind, "trap")
         }),
     )
 }

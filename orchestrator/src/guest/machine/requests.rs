@@ -221,6 +221,11 @@ pub struct RunStream<'a> {
 }
 
 impl RunStream<'_> {
+    /// From here on the silence between two pieces may last so long: what is under way has changed.
+    pub fn set_idle(&mut self, idle: Duration) {
+        self.idle = idle;
+    }
+
     /// The next piece. [`Output::End`] is the last; whoever asks again gets an error. What came
     /// before a crash is handed over before the error. Can be dropped and called again.
     pub async fn next(&mut self) -> Result<Output, GuestError> {

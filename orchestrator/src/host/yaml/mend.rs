@@ -43,6 +43,9 @@ enum Kind {
     Other,
 }
 
+/// How the message about a field that nobody knows begins.
+pub(super) const UNKNOWN_FIELD: &str = "unknown field";
+
 fn try_read<T: DeserializeOwned>(tree: &Value) -> Result<T, Misfit> {
     serde_path_to_error::deserialize(tree.clone()).map_err(|e| {
         let path = render(e.path());
@@ -86,7 +89,7 @@ fn understand(mut path: String, message: &str) -> Misfit {
         }
         let problem = Problem::new(
             path,
-            format!("unknown field, expected {}", one_of(expected)),
+            format!("{UNKNOWN_FIELD}, expected {}", one_of(expected)),
         )
         .help(advice(word, expected));
         (problem, Kind::UnknownField)

@@ -127,6 +127,12 @@ impl Component {
         std::fs::read_to_string(self.dir.join("boot/config")).ok()
     }
 
+    /// The table of its kernel's symbols, where the build left one.
+    pub fn kernel_symbols(&self) -> Option<Utf8PathBuf> {
+        let file = self.dir.join("boot/System.map");
+        file.is_file().then_some(file)
+    }
+
     /// One of its trees (`root`, `sysroot`, `boot`), where it has that.
     pub fn tree(&self, name: &str) -> Option<Utf8PathBuf> {
         let dir = self.dir.join(name);

@@ -10,7 +10,7 @@ use super::super::lock::{Hold, WorkDir, lock, write_whole};
 use super::error::SourceError;
 use super::recipe::Origin;
 use super::{archive, trees, unpack};
-use crate::host::files::tree_hash;
+use crate::host::files::content_hash;
 use crate::model::ids::Key;
 
 fn origin(package: &str) -> Origin {
@@ -70,7 +70,9 @@ pub fn ensure(
     unpack::unpack(&origin, cache, &files, &fresh, &scratch, watch)?;
     trees::remove_tree(&dir);
     std::fs::rename(&fresh, &dir).doing("rename", &dir)?;
-    let hash = tree_hash(&dir).map_err(|e| e.cause).doing("hash", &dir)?;
+    let hash = content_hash(&dir)
+        .map_err(|e| e.cause)
+        .doing("hash", &dir)?;
     write_whole(&note(&dir), hash.0.as_bytes())?;
     Ok((dir, hash))
 }

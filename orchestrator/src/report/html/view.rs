@@ -102,6 +102,7 @@ pub fn finding(number: usize, f: &Finding) -> FindingView {
     let (class, word) = match f.kind {
         FindingKind::Panic => ("crashed", "panic"),
         FindingKind::Hang => ("hung", "hang"),
+        FindingKind::Gone => ("crashed", "guest gone"),
         FindingKind::Stage => ("failed", "stage"),
         FindingKind::Regression => ("failed", "failure"),
         FindingKind::Undecided => ("flaky", "not yet known"),

@@ -17,7 +17,7 @@ const STAGES: [StageResult; 11] = [
     StageResult::CrashLoop,
 ];
 
-const KINDS: [FindingKind; 10] = [
+const KINDS: [FindingKind; 11] = [
     FindingKind::Panic,
     FindingKind::Hang,
     FindingKind::ArchOnly,
@@ -28,7 +28,10 @@ const KINDS: [FindingKind; 10] = [
     FindingKind::Missed,
     FindingKind::Fixed,
     FindingKind::Undecided,
+    FindingKind::Gone,
 ];
+
+const CRASHES: [CrashKind; 3] = [CrashKind::Panic, CrashKind::Hang, CrashKind::Gone];
 
 const NEWS: [News; 4] = [News::New, News::Known, News::NoBaseline, News::Unclear];
 
@@ -84,9 +87,9 @@ pub fn side(n: i64) -> Side {
 }
 
 pub fn of_crash(k: CrashKind) -> i64 {
-    number(&[CrashKind::Panic, CrashKind::Hang], &k)
+    number(&CRASHES, &k)
 }
 
 pub fn crash(n: i64) -> CrashKind {
-    value(&[CrashKind::Panic, CrashKind::Hang], n).unwrap_or(CrashKind::Panic)
+    value(&CRASHES, n).unwrap_or(CrashKind::Panic)
 }

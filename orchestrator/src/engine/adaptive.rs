@@ -43,6 +43,10 @@ pub(super) async fn repeat(
 ) -> Option<(Spent, Verdict)> {
     let budget = run.setup.resolved.adaptive?;
     let again = std::mem::take(&mut run.again);
+    // The user ended the run before anything could be asked.
+    if run.cancel.is_cancelled() && again.cells.is_empty() {
+        return None;
+    }
     take_out(cells, &again);
     let before = run.judge(cells);
     put_in(cells, &again);

@@ -57,6 +57,7 @@ pub struct Stage {
     limits: Limits,
     retries: Retries,
     timeout: Duration,
+    slowness: f64,
     versions: BTreeMap<String, String>,
     bus: Bus,
 }
@@ -158,6 +159,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         .await
         .map_err(product)?;
     let booted = kernels::boots(&ready.image, kernel.as_ref()).map_err(host)?;
+    let slowness = setup.slowness(id, port);
     let mut known = vec![
         (INPUT_IMAGE, &ready.image.key),
         (INPUT_BUILD, &built.output),
@@ -177,7 +179,8 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         runner: super::run::runner(suite, port),
         limits: setup.resolved.limits.clone(),
         retries: setup.resolved.retries.clone(),
-        timeout: suite.timeout.mul_f64(port.emulator.slowness.max(1.0)),
+        timeout: suite.timeout.mul_f64(slowness),
+        slowness,
         versions: ready.image.versions.clone(),
         bus: bus.clone(),
     })
@@ -224,7 +227,7 @@ impl Stage {
             },
             shards: Shards::fixed(1),
             took: HashMap::new(),
-            slowness: self.port.emulator.slowness.max(1.0),
+            slowness: self.slowness,
             timeout: self.timeout,
             limits: self.limits.clone(),
             retries: self.retries.clone(),

@@ -300,7 +300,11 @@ pub fn bought(
         let rates = |k| {
             !matches!(
                 k,
-                FindingKind::Panic | FindingKind::Hang | FindingKind::Fixed | FindingKind::Missed
+                FindingKind::Panic
+                    | FindingKind::Hang
+                    | FindingKind::Gone
+                    | FindingKind::Fixed
+                    | FindingKind::Missed
             )
         };
         let stands = verdict.findings.iter().filter(told);

@@ -80,7 +80,7 @@ fn a_patched_kernel_is_built_booted_and_judged() {
     let state = tempfile::tempdir().unwrap();
     let matrix = top().join("matrices/kernel.yaml");
     let matrix = matrix.to_str().unwrap();
-    let output = fallout(state.path(), &["run", matrix, "--format", "json"]);
+    let output = fallout(state.path(), &["run", matrix, "--json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let report = json(&output);
     let report = &report["report"];
@@ -184,7 +184,7 @@ fn a_kernel_that_does_not_come_out_says_why() {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     let matrix = dir.path().join("m.yaml");
-    let words = ["run", matrix.to_str().unwrap(), "--format", "json"];
+    let words = ["run", matrix.to_str().unwrap(), "--json"];
     let output = fallout(state.path(), &words);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let report = &json(&output)["report"];

@@ -202,7 +202,7 @@ fn a_kernel_that_does_not_come_out_says_why() {
     ]);
     one(&["option DEBUG_TIMEKEPING is unknown; did you mean DEBUG_TIMEKEEPING?"]);
     one(&[
-        "+MODULE_SIG did not hold: MODULE_SIG is in init/Kconfig",
+        "+MODULE_SIG did not hold: MODULE_SIG is in kernel/module/Kconfig",
         "MODULES",
     ]);
     let evidence = list(&report["verdict"], "findings");

@@ -122,8 +122,9 @@ fn a_patched_kernel_is_built_booted_and_judged() {
             assert!(kernel.contains(release), "{id} ran {kernel}");
         }
     }
-    // One kernel of a port is compiled whole; the others go on from its objects.
-    for (name, record) in &records {
+    // One kernel of a port is compiled whole; the others go on from its objects. Not so on amd64: its
+    // objtool is made anew in each tree, and every object comes after it.
+    for (name, record) in records.iter().filter(|(name, _)| name.contains("/s390x/")) {
         let compiled = record["record"]["compiled"].as_u64().unwrap();
         if record["record"]["from"].is_array() {
             assert!(compiled < 60, "{name}: {compiled} files compiled");

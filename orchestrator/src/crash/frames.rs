@@ -361,16 +361,36 @@ const SUFFIXES: &[&str] = &[
     ".clone",
 ];
 
-/// A name without what compilers add to it.
+/// What machines and macros put in front of a system call's name: `__x64_sys_read`, `__se_sys_read`.
+const ENTRIES: &[&str] = &[
+    "__x64_",
+    "__ia32_",
+    "__s390x_",
+    "__s390_",
+    "__arm64_",
+    "__riscv_",
+    "__powerpc_",
+    "__se_",
+    "__do_",
+];
+
+/// A name without what compilers and entries of system calls add to it.
 pub fn plain(name: &str) -> &str {
     let cut = SUFFIXES.iter().filter_map(|s| name.find(s)).min();
     let name = &name[..cut.unwrap_or(name.len())];
     // ppc64's entry points, s390's and x86's paddings.
     let name = name.strip_prefix("__pfx_").unwrap_or(name);
-    match name.strip_prefix('.') {
+    let name = match name.strip_prefix('.') {
         Some(rest) if !rest.is_empty() => rest,
         _ => name,
-    }
+    };
+    // The same system call enters under a name of each machine's own.
+    let entered = ENTRIES.iter().find_map(|machine| {
+        let call = name.strip_prefix(machine)?;
+        let is_call = call.starts_with("sys_") || call.starts_with("compat_sys_");
+        is_call.then_some(call)
+    });
+    entered.unwrap_or(name)
 }
 
 /// True for a function that names no crash.
@@ -531,5 +551,9 @@ mod tests {
         assert!(!is_generic("crasher_null"));
         assert_eq!(plain("a.constprop.0.isra.1"), "a");
         assert_eq!(plain("a.cold"), "a");
+        assert_eq!(plain("__s390x_sys_timer_settime"), "sys_timer_settime");
+        assert_eq!(plain("__x64_sys_read.cold"), "sys_read");
+        assert_eq!(plain("__ia32_compat_sys_ioctl"), "compat_sys_ioctl");
+        assert_eq!(plain("__x64_syscall"), "__x64_syscall");
     }
 }

@@ -310,6 +310,11 @@ impl<'a> Session<'a> {
                 Some(crash) => crash,
                 None => return Stop::Host(error.to_string()),
             },
+            // A kernel that told nobody but the emulator: its console is not this one.
+            GuestError::ShutDown { reason } if reason == "guest-panic" => Crash {
+                excerpt: self.guest.console().last_lines(),
+                ..Crash::new(CrashKind::Panic, "the guest told the emulator of a panic")
+            },
             GuestError::ShutDown { .. } | GuestError::AgentLost { .. } => Crash {
                 excerpt: self.guest.console().last_lines(),
                 ..Crash::new(CrashKind::Gone, error.to_string())

@@ -51,7 +51,10 @@ pub fn run(context: &Context, args: &FlakesArgs) -> Outcome {
 
 fn render(flakes: &[Flake], runs: usize) -> String {
     if flakes.is_empty() {
-        return format!("no case came and went in {runs} runs\n");
+        return format!(
+            "no case came and went in {runs} run{}\n",
+            if runs == 1 { "" } else { "s" }
+        );
     }
     let mut out = String::new();
     for flake in flakes {

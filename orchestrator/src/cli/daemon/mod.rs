@@ -255,9 +255,9 @@ pub fn queue(context: &Context, args: &QueueArgs) -> Outcome {
         }
         let mut out = String::new();
         for job in &jobs {
-            let findings = job
-                .findings
-                .map_or(String::new(), |n| format!(", {n} findings"));
+            let findings = job.findings.map_or(String::new(), |n| {
+                format!(", {n} finding{}", if n == 1 { "" } else { "s" })
+            });
             let note = match job.note.as_str() {
                 "" => String::new(),
                 note => format!("  {}", crate::host::text::line(note.as_bytes(), 200)),

@@ -85,14 +85,11 @@ impl Index {
             "{CELLS} WHERE c.run = (SELECT id FROM run WHERE name = ?) AND c.id > ?
              ORDER BY c.id LIMIT ?"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(run)
             .bind(after.unwrap_or(-1))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed())?;
-        Ok(rows.iter().map(cell_row).collect())
+            .bind(limit);
+        self.all(query, cell_row).await
     }
 
     /// The newest cells on a port, those before the number `before` where one is given.
@@ -107,14 +104,11 @@ impl Index {
                WHERE port = (SELECT id FROM text WHERE body = ?)) AND c.id < ?
              ORDER BY c.id DESC LIMIT ?"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(port)
             .bind(before.unwrap_or(i64::MAX))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed())?;
-        Ok(rows.iter().map(cell_row).collect())
+            .bind(limit);
+        self.all(query, cell_row).await
     }
 
     /// A run's findings in the verdict's order, those after the position `after` where one is given.
@@ -128,14 +122,11 @@ impl Index {
             "{FINDINGS} WHERE f.run = (SELECT id FROM run WHERE name = ?) AND f.number > ?
              ORDER BY f.number LIMIT ?"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(run)
             .bind(after.unwrap_or(-1))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed())?;
-        Ok(rows.iter().map(finding_row).collect())
+            .bind(limit);
+        self.all(query, finding_row).await
     }
 
     /// The findings about a case, newest run first.
@@ -148,13 +139,10 @@ impl Index {
             return Ok(Vec::new());
         };
         let sql = format!("{FINDINGS} WHERE f.tcase = ? ORDER BY f.run DESC, f.number LIMIT ?");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(number)
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed())?;
-        Ok(rows.iter().map(finding_row).collect())
+            .bind(limit);
+        self.all(query, finding_row).await
     }
 
     /// Revisions whose name begins with `prefix`, in order.
@@ -184,14 +172,11 @@ impl Index {
                WHERE revision = (SELECT id FROM text WHERE body = ?)) AND r.name < ?
              ORDER BY r.name DESC LIMIT ?"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(revision)
             .bind(before.map_or("~", |r| r.0.as_str()))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed())?;
-        Ok(rows.iter().map(run_row).collect())
+            .bind(limit);
+        self.all(query, run_row).await
     }
 
     /// Cases whose program begins with a text, in order, those after a case where one is given.

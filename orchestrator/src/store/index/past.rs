@@ -53,14 +53,11 @@ impl Index {
                 FROM attempt WHERE tcase = ?1 AND counted GROUP BY cell) x
              JOIN cell c ON c.id = x.cell {JOINS}"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(number)
             .bind(before)
-            .bind(matrix)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed())?;
-        Ok(rows.iter().map(row).collect())
+            .bind(matrix);
+        self.all(query, row).await
     }
 
     /// The cells of the runs of `matrix` before the run `before` in which a crash came.
@@ -76,14 +73,11 @@ impl Index {
                 WHERE signature = (SELECT id FROM text WHERE body = ?1) GROUP BY cell) x
              JOIN cell c ON c.id = x.cell {JOINS}"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(signature)
             .bind(before)
-            .bind(matrix)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed())?;
-        Ok(rows.iter().map(row).collect())
+            .bind(matrix);
+        self.all(query, row).await
     }
 
     /// The runs of `matrix` before the run `before`: name and beginning, oldest first.
@@ -92,16 +86,13 @@ impl Index {
         matrix: &str,
         before: &str,
     ) -> Result<Vec<(String, jiff::Timestamp)>, StoreError> {
-        let rows = sqlx::query(
+        let row = |r: &SqliteRow| (r.get("name"), time(r.get("started_ms")));
+        let query = sqlx::query(
             "SELECT name, started_ms FROM run
              WHERE name < ? AND matrix = (SELECT id FROM text WHERE body = ?) ORDER BY name",
         )
         .bind(before)
-        .bind(matrix)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(self.failed())?;
-        let row = |r: &SqliteRow| (r.get("name"), time(r.get("started_ms")));
-        Ok(rows.iter().map(row).collect())
+        .bind(matrix);
+        self.all(query, row).await
     }
 }

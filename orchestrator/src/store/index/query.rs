@@ -1,7 +1,8 @@
 //! What is asked of the index. Every answer is bounded; lists go on from a cursor.
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::Sqlite;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
 use crate::model::outcome::Sense;
 use crate::model::{CaseId, CellId, Crash, Outcome, PortName, StageResult};
@@ -91,17 +92,27 @@ impl Index {
         |e| StoreError::db("read", std::path::Path::new("index.sqlite"), e)
     }
 
+    /// All rows that a query gives, read by `row`.
+    pub(super) async fn all<T>(
+        &self,
+        query: sqlx::query::Query<'_, Sqlite, SqliteArguments>,
+        row: impl FnMut(&SqliteRow) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = query
+            .fetch_all(&self.readers)
+            .await
+            .map_err(self.failed())?;
+        Ok(rows.iter().map(row).collect())
+    }
+
     /// Runs, newest first, those before the run `before` where one is given.
     pub async fn runs(&self, before: Option<&str>, limit: u32) -> Result<Vec<RunRow>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let query = sqlx::query(sqlx::AssertSqlSafe(format!(
             "{RUNS} WHERE r.name < ? ORDER BY r.name DESC LIMIT ?"
         )))
         .bind(before.unwrap_or("~"))
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(self.failed())?;
-        Ok(rows.iter().map(run_row).collect())
+        .bind(limit);
+        self.all(query, run_row).await
     }
 
     pub(super) async fn case_number(&self, case: &CaseId) -> Result<Option<i64>, StoreError> {

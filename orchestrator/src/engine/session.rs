@@ -9,7 +9,7 @@ use crate::guest::health::{self, Health};
 use crate::guest::{Guest, GuestError, Output};
 use crate::host::text;
 use crate::model::outcome::Sense;
-use crate::model::{CaseId, Crash, CrashKind, Damage, Event, Outcome, Purpose};
+use crate::model::{CaseId, Crash, CrashKind, Damage, Event, Purpose};
 use crate::suite::kyua_db::{self, DbLimits, DbResult};
 use crate::suite::{Invocation, PushFile, Runner, SuiteEvent, parse_list};
 
@@ -310,11 +310,6 @@ impl<'a> Session<'a> {
                 Some(crash) => crash,
                 None => return Stop::Host(error.to_string()),
             },
-            // A kernel that told nobody but the emulator: its console is not this one.
-            GuestError::ShutDown { reason } if reason == "guest-panic" => Crash {
-                excerpt: self.guest.console().last_lines(),
-                ..Crash::new(CrashKind::Panic, "the guest told the emulator of a panic")
-            },
             GuestError::ShutDown { .. } | GuestError::AgentLost { .. } => Crash {
                 excerpt: self.guest.console().last_lines(),
                 ..Crash::new(CrashKind::Gone, error.to_string())
@@ -343,10 +338,7 @@ impl<'a> Session<'a> {
             }
             let end = CaseEnd {
                 case,
-                outcome: match crash.kind {
-                    CrashKind::Panic | CrashKind::Gone => Outcome::Crashed,
-                    CrashKind::Hang => Outcome::Hung,
-                },
+                outcome: crash.kind.outcome(),
                 reason: Some(crash.title.clone()),
                 duration: None,
                 output,

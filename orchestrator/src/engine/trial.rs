@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::guest::{Guest, GuestError, GuestSpec, Output};
 use crate::image;
-use crate::model::{CameUp, CaseId, CellId, CrashKind, Event, Key, Outcome, Port, StageResult};
+use crate::model::{CameUp, CaseId, CellId, Event, Key, Outcome, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
 use crate::plan::matrix::{Limits, Retries};
 use crate::plan::{Order, Repeats, Work};
@@ -384,10 +384,7 @@ impl Stage {
         if let (Some(crash), Some((case, _))) = (error.crash(), parser.take_open()) {
             seen.push(Seen {
                 case,
-                outcome: match crash.kind {
-                    CrashKind::Panic | CrashKind::Gone => Outcome::Crashed,
-                    CrashKind::Hang => Outcome::Hung,
-                },
+                outcome: crash.kind.outcome(),
                 reason: Some(crash.title),
             });
         }

@@ -51,7 +51,7 @@ use super::rundir::RunDir;
 use super::state::State;
 use crate::host::process::{Exit, Process};
 use crate::host::text;
-use crate::model::{Crash, KernelFound, Port, Section};
+use crate::model::{Crash, CrashKind, KernelFound, Port, Section};
 
 /// The emulator's own messages that are kept.
 const STDERR_BYTES: usize = 8 << 10;
@@ -324,8 +324,10 @@ impl Guest {
         };
         if let Some(mut qmp) = self.take_qmp().await {
             while let Some(event) = qmp.event().await {
-                if let Some(reason) = guest_shutdown(&event) {
-                    return GuestError::ShutDown { reason };
+                match guest_shutdown(&event) {
+                    Some(reason) if reason == "guest-panic" => return self.told_of_a_panic(),
+                    Some(reason) => return GuestError::ShutDown { reason },
+                    None => {}
                 }
             }
         }
@@ -338,6 +340,14 @@ impl Guest {
             status: exit.words(),
             stderr,
         }
+    }
+
+    /// A panic that the kernel told nobody of but the emulator: its console is not the one watched.
+    fn told_of_a_panic(&self) -> GuestError {
+        GuestError::Crashed(Box::new(Crash {
+            excerpt: self.console.last_lines(),
+            ..Crash::new(CrashKind::Panic, "the guest told the emulator of a panic")
+        }))
     }
 
     async fn take_qmp(&mut self) -> Option<Qmp> {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::CaseId;
+use super::outcome::Outcome;
 
 /// What kind of end a kernel came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +23,14 @@ pub enum CrashKind {
 }
 
 impl CrashKind {
+    /// How a case ends that takes its guest along like this.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Panic | Self::Gone => Outcome::Crashed,
+            Self::Hang => Outcome::Hung,
+        }
+    }
+
     /// The word for it in signatures and stored files.
     pub fn word(self) -> &'static str {
         match self {

@@ -117,10 +117,7 @@ fn finding(
             port: table.columns[*i].label.clone(),
             bad: times,
             total: total.max(times),
-            outcome: match crash_kind {
-                CrashKind::Panic | CrashKind::Gone => Outcome::Crashed.word().to_owned(),
-                CrashKind::Hang => Outcome::Hung.word().to_owned(),
-            },
+            outcome: crash_kind.outcome().word().to_owned(),
             reason: Some(words::quote(title)),
         }
     };

@@ -13,7 +13,6 @@ use super::super::error::GuestError;
 use super::super::qmp::QmpError;
 use super::Guest;
 use crate::host::text;
-use crate::model::{Crash, CrashKind};
 
 /// How long an emulator on a busy host may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -66,10 +65,7 @@ impl Guest {
         };
         let fault = match machine {
             Machine::Runs => return None,
-            Machine::Panicked => GuestError::Crashed(Box::new(Crash {
-                excerpt: self.console.last_lines(),
-                ..Crash::new(CrashKind::Panic, "the guest told the emulator of a panic")
-            })),
+            Machine::Panicked => self.told_of_a_panic(),
             Machine::Stands(why) => GuestError::Standstill { why },
         };
         self.finish(true).await;

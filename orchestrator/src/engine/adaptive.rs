@@ -32,6 +32,7 @@ use crate::verdict::{Known, VerdictInput};
 
 use super::cell::{CellJob, Numbers};
 use super::earlier::{ADAPTIVE_JOB, Again};
+use super::kernels;
 use super::probe::{self, ProbeResult};
 use super::run::Dispatch;
 use super::trial;
@@ -242,7 +243,7 @@ impl<'a> Spending<'a> {
             })
         };
         let ports = self.run.traits();
-        let variants = BTreeMap::new();
+        let variants = kernels::traits(&self.run.setup.resolved);
         let input = VerdictInput {
             ports: &ports,
             variants: &variants,

@@ -160,7 +160,7 @@ impl<'a> Steps<'a> {
         }
         let work_dir = work.dir();
         // The tree comes last: of several that fit, the compiler takes the last.
-        let tools = tools(request.port, request.sysroot, &[&work_dir, tree]).await?;
+        let tools = tools(request.port, request.sysroot, [&work_dir, tree]).await?;
         let log = Log::create(&work.log(), tree).doing("write", &work.log())?;
         let configured = !spec.commands.is_empty();
         Ok(Self {

@@ -4,7 +4,8 @@
 //! hold a newer C library than the guest's, so the sysroot's directories are named before it. All
 //! of that stands in `CC` and `CXX` rather than in `CFLAGS`, because a makefile's own `CFLAGS`
 //! would win over the environment. C++ programs carry their runtime in themselves, and it is the
-//! sysroot's: the guest may have none, and that of a newer host asks for a newer C library.
+//! sysroot's: the guest may have none, and that of a newer host asks for a newer C library. What a
+//! newer compiler expects of its runtime beyond that is given to the linker in `runtime.ld`.
 
 use std::process::Stdio;
 
@@ -13,6 +14,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::error::{BuildError, Doing};
 use crate::host::files::find_program;
 use crate::model::Port;
+
+/// What compilers call and older C++ runtimes do not have. `PROVIDE` gives way to a runtime that has
+/// it: since version 14 the compiler ends an exception that leaves a `noexcept` function by a
+/// function of its own, which does little more than call `std::terminate`.
+const RUNTIME_LD: &str = "PROVIDE(__cxa_call_terminate = _ZSt9terminatev);\n";
 
 /// The programs for a port, as words for a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +43,14 @@ struct Layout {
 }
 
 /// Finds the programs and makes their words. `maps` are directories that must not end up in what
-/// is built.
+/// is built; the first of them is the build's own, for what the programs are given to read.
 pub(super) async fn tools(
     port: &Port,
     sysroot: &Utf8Path,
-    maps: &[&Utf8Path],
+    maps: [&Utf8Path; 2],
 ) -> Result<Tools, BuildError> {
-    if let Some(bad) = std::iter::once(&sysroot).chain(maps).find(|dir| {
+    let own_dir = maps[0];
+    if let Some(bad) = std::iter::once(&sysroot).chain(&maps).find(|dir| {
         dir.as_str()
             .contains(|c: char| c.is_whitespace() || "'\"\\$`#:".contains(c))
     }) {
@@ -82,7 +89,10 @@ pub(super) async fn tools(
         cxx.insert_str(0, " -nostdinc++");
     }
     if let Some(dir) = &layout.cxx_lib {
-        cxx += &format!(" -L{sysroot}/{dir}");
+        let script = own_dir.join("runtime.ld");
+        std::fs::write(&script, RUNTIME_LD).doing("write", &script)?;
+        // By way of -Wl it is no input of a mere compilation.
+        cxx += &format!(" -L{sysroot}/{dir} -Wl,{script}");
     }
     let cc = format!("{prefix}gcc --sysroot={sysroot}{common}");
     let vars = vec![

@@ -229,9 +229,14 @@ fn repeats_and_orders() {
 #[test]
 fn a_few_kills_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let matrix = storm::suite(dir.path(), PORT);
+    let over = storm::Over {
+        matrix: &storm::suite(dir.path(), PORT),
+        chancy: &[],
+        kills: 8,
+        pause: Duration::from_secs(3),
+        seed: 4,
+    };
     let binary = std::path::Path::new(BINARY);
-    let pause = Duration::from_secs(3);
-    let tally = storm::rage(binary, &matrix, 8, pause, 4, &mut std::io::stdout());
+    let tally = storm::rage(binary, &over, &mut std::io::stdout());
     assert!(tally.of_fallout + tally.of_emulators >= 8, "{tally:?}");
 }

@@ -1,6 +1,7 @@
 //! Kills fallout and its emulators at random moments and goes on, until a run is done; then the
 //! result must be the one of a run that nobody disturbed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +17,40 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % below
+    }
+}
+
+/// What the storm rages over, and how.
+pub struct Over<'a> {
+    pub matrix: &'a Path,
+    /// Words in the names of cases whose outcome is a matter of chance: that they have one is
+    /// compared, not which.
+    pub chancy: &'a [String],
+    /// Kills at least.
+    pub kills: u32,
+    /// The most between two of them.
+    pub pause: Duration,
+    pub seed: u64,
+}
+
+impl Over<'_> {
+    fn is_chance(&self, text: &str) -> bool {
+        self.chancy.iter().any(|word| text.contains(word.as_str()))
+    }
+
+    /// `cell case pass outcome` of every attempt that counts, the outcome only where it is certain.
+    fn outcomes(&self, report: &serde_json::Value) -> BTreeSet<String> {
+        let certain = |line: String| match line.rsplit_once(' ') {
+            Some((attempt, _)) if self.is_chance(&line) => attempt.to_owned(),
+            _ => line,
+        };
+        tiny::outcomes(report).into_iter().map(certain).collect()
+    }
+
+    fn findings(&self, report: &serde_json::Value) -> BTreeMap<String, Vec<String>> {
+        let mut findings = tiny::findings(report);
+        findings.retain(|name, _| !self.is_chance(name));
+        findings
     }
 }
 
@@ -64,32 +99,25 @@ fn kill(pid: i32) -> bool {
     status.is_ok_and(|s| s.success())
 }
 
-/// Kills `kills` times, at moments up to `pause` apart. Every run that a kill did not end is
-/// compared with an undisturbed one. Panics where anything is lost, left behind or different.
-pub fn rage(
-    binary: &Path,
-    matrix: &Path,
-    kills: u32,
-    pause: Duration,
-    seed: u64,
-    say: &mut dyn std::io::Write,
-) -> Tally {
+/// Kills at random moments. Every run that a kill did not end is compared with an undisturbed one.
+/// Panics where anything is lost, left behind or different.
+pub fn rage(binary: &Path, over: &Over<'_>, say: &mut dyn std::io::Write) -> Tally {
     let calm = Fallout::new(binary);
-    let reference = calm.run(matrix, 2);
-    let (outcomes, findings) = (tiny::outcomes(&reference), tiny::findings(&reference));
+    let reference = calm.run(over.matrix, 2);
+    let (outcomes, findings) = (over.outcomes(&reference), over.findings(&reference));
     assert!(!outcomes.is_empty() && !findings.is_empty());
-    let mut dice = Dice(seed | 1);
+    let mut dice = Dice(over.seed | 1);
     let mut tally = Tally::default();
-    while tally.of_fallout + tally.of_emulators < kills {
+    while tally.of_fallout + tally.of_emulators < over.kills {
         tally.runs += 1;
         let fallout = Fallout::new(binary);
         let report = fallout.state.path().join("report");
-        let matrix = matrix.to_str().unwrap();
+        let matrix = over.matrix.to_str().unwrap();
         let first = ["run", matrix, "--fresh", "--json", "--jobs", "2"];
         let mut child = start(&fallout, &first, &report);
         let mut tries = 0;
         loop {
-            let killed = disturb(&fallout, &mut child, &mut dice, pause, kills, &mut tally);
+            let killed = disturb(&fallout, &mut child, &mut dice, over, &mut tally);
             if !killed && child.wait().unwrap().code() == Some(1) {
                 break;
             }
@@ -114,8 +142,8 @@ pub fn rage(
         let text = std::fs::read(&report).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let value = &value["report"];
-        assert_eq!(tiny::outcomes(value), outcomes);
-        assert_eq!(tiny::findings(value), findings);
+        assert_eq!(over.outcomes(value), outcomes);
+        assert_eq!(over.findings(value), findings);
         assert_eq!(fallout.live_emulators(), [0; 0], "emulators are left");
         let n = tally.of_fallout + tally.of_emulators;
         writeln!(say, "run {}: same verdict, {n} kills so far", tally.runs).unwrap();
@@ -128,12 +156,11 @@ fn disturb(
     fallout: &Fallout,
     child: &mut Child,
     dice: &mut Dice,
-    pause: Duration,
-    kills: u32,
+    over: &Over<'_>,
     tally: &mut Tally,
 ) -> bool {
     loop {
-        let moment = Duration::from_millis(dice.roll(pause.as_millis() as u64 + 1));
+        let moment = Duration::from_millis(dice.roll(over.pause.as_millis() as u64 + 1));
         let until = Instant::now() + moment;
         while Instant::now() < until {
             if child.try_wait().unwrap().is_some() {
@@ -141,7 +168,7 @@ fn disturb(
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        if tally.of_fallout + tally.of_emulators >= kills {
+        if tally.of_fallout + tally.of_emulators >= over.kills {
             return false;
         }
         let emulators = fallout.live_emulators();

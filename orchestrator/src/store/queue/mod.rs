@@ -6,29 +6,29 @@
 //! in the transaction that takes it from the queue: whoever starts after a `kill -9` finds the job
 //! running, with the name of the run to go on with. The states are [`JobState`]'s.
 
+mod accept;
 mod feed;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
+pub use accept::Accepted;
 pub use feed::Step;
 pub use tokens::{Scope, TokenRow};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::sqlite::{SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
 
-use crate::model::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority, RunId};
+use crate::model::{ChangeSet, JobSpec, JobState, Priority, RunId};
 
 use super::StoreError;
 use super::index;
 
 const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
-
-/// How long a delivery's identity is remembered, in milliseconds: 30 days.
-const REMEMBER_MS: i64 = 30 * 24 * 3600 * 1000;
 
 /// A job in the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -59,25 +59,12 @@ pub struct Job {
     pub ended: Option<jiff::Timestamp>,
 }
 
-/// What became of a delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accepted {
-    /// These jobs were queued; those runs under way are to be ended.
-    Queued {
-        /// The new jobs' numbers.
-        jobs: Vec<i64>,
-        /// Jobs that are now cancelling.
-        cancelling: Vec<i64>,
-    },
-    /// It was here before.
-    Duplicate,
-}
-
 /// The queue, open.
 #[derive(Debug)]
 pub struct Queue {
-    db: tokio::sync::Mutex<SqliteConnection>,
+    db: Arc<tokio::sync::Mutex<SqliteConnection>>,
     path: PathBuf,
+    door: Arc<accept::Door>,
 }
 
 const COLUMNS: &str =
@@ -125,8 +112,9 @@ impl Queue {
             .map_err(|e| StoreError::db("open", path, e))?;
         index::migrate(&mut db, path, &MIGRATIONS).await?;
         Ok(Self {
-            db: tokio::sync::Mutex::new(db),
+            db: Arc::new(tokio::sync::Mutex::new(db)),
             path: path.to_owned(),
+            door: Arc::default(),
         })
     }
 
@@ -168,40 +156,6 @@ impl Queue {
             queued: time("queued_ms").unwrap_or_default(),
             started: time("started_ms"),
             ended: time("ended_ms"),
-        })
-    }
-
-    /// Queues the jobs of a delivery, all or none. A delivery that was here before queues nothing.
-    pub async fn accept(&self, delivery: &str, jobs: &[NewJob]) -> Result<Accepted, StoreError> {
-        let failed = self.failed("write");
-        let mut db = self.db.lock().await;
-        let mut tx = db.begin_with("BEGIN IMMEDIATE").await.map_err(&failed)?;
-        let now = now_ms();
-        let fresh = sqlx::query("INSERT OR IGNORE INTO delivery VALUES (?, ?)")
-            .bind(delivery)
-            .bind(now)
-            .execute(&mut *tx)
-            .await
-            .map_err(&failed)?
-            .rows_affected();
-        if fresh == 0 {
-            return Ok(Accepted::Duplicate);
-        }
-        sqlx::query("DELETE FROM delivery WHERE at_ms < ?")
-            .bind(now - REMEMBER_MS)
-            .execute(&mut *tx)
-            .await
-            .map_err(&failed)?;
-        let (mut ids, mut cancelling) = (Vec::new(), Vec::new());
-        for job in jobs {
-            let (id, ended) = queue_one(&mut tx, job, now).await.map_err(&failed)?;
-            ids.push(id);
-            cancelling.extend(ended);
-        }
-        tx.commit().await.map_err(failed)?;
-        Ok(Accepted::Queued {
-            jobs: ids,
-            cancelling,
         })
     }
 
@@ -368,69 +322,4 @@ impl Queue {
             .map_err(self.failed("write"))
             .map(drop)
     }
-}
-
-/// Queues one job and does to older ones what the policy says. Returns its number and the jobs
-/// that are now cancelling.
-async fn queue_one(
-    tx: &mut SqliteConnection,
-    job: &NewJob,
-    now: i64,
-) -> Result<(i64, Vec<i64>), sqlx::Error> {
-    let change = &job.change;
-    let mut old = change.old.clone();
-    let mut cancelling = Vec::new();
-    if job.policy != Policy::Each {
-        let waiting = sqlx::query(
-            "SELECT id, old FROM job WHERE repository = ? AND reference = ? AND choice = ?
-             AND state = 0 ORDER BY id",
-        )
-        .bind(&change.repository)
-        .bind(&change.reference)
-        .bind(&job.choice)
-        .fetch_all(&mut *tx)
-        .await?;
-        // The new run answers for everything since the oldest that waited.
-        if let Some(first) = waiting.first() {
-            old = first.get("old");
-        }
-        let note = format!("replaced by {}", change.new);
-        for row in &waiting {
-            sqlx::query("UPDATE job SET state = 5, note = ?, ended_ms = ? WHERE id = ?")
-                .bind(&note)
-                .bind(now)
-                .bind(row.get::<i64, _>("id"))
-                .execute(&mut *tx)
-                .await?;
-        }
-        if job.policy == Policy::Supersede {
-            let rows = sqlx::query(
-                "UPDATE job SET state = 2, note = ? WHERE repository = ? AND reference = ?
-                 AND choice = ? AND state = 1 RETURNING id",
-            )
-            .bind(&note)
-            .bind(&change.repository)
-            .bind(&change.reference)
-            .bind(&job.choice)
-            .fetch_all(&mut *tx)
-            .await?;
-            cancelling.extend(rows.iter().map(|r| r.get::<i64, _>(0)));
-        }
-    }
-    let spec = serde_json::to_string(&job.spec).unwrap_or_default();
-    let done = sqlx::query(
-        "INSERT INTO job (repository, reference, old, new, choice, spec, priority, state, queued_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-    )
-    .bind(&change.repository)
-    .bind(&change.reference)
-    .bind(old)
-    .bind(&change.new)
-    .bind(&job.choice)
-    .bind(spec)
-    .bind(of_priority(job.priority))
-    .bind(now)
-    .execute(&mut *tx)
-    .await?;
-    Ok((done.last_insert_rowid(), cancelling))
 }

@@ -1,6 +1,7 @@
 //! The queue's order, policies, and what a second process finds.
 
 use super::*;
+use crate::model::{NewJob, Policy};
 use crate::store::runs::new_id;
 
 fn job(reference: &str, new: &str, priority: Priority, policy: Policy) -> NewJob {
@@ -211,4 +212,26 @@ async fn the_feed_has_every_step_in_order() {
     assert_eq!(steps.last().map(|s| s.seq), Some(newest));
     assert_eq!(queue.steps(newest - 1, 99).await.unwrap(), steps[4..]);
     assert!(steps.windows(2).all(|w| w[0].seq < w[1].seq));
+}
+
+#[tokio::test]
+async fn a_burst_is_queued_together_and_each_delivery_once() {
+    let (_dir, queue) = queue().await;
+    let queue = Arc::new(queue);
+    let deliver = |n: usize| {
+        let queue = Arc::clone(&queue);
+        // Every delivery comes twice.
+        let reference = format!("r{}", n / 2);
+        let jobs = [job(&reference, "new", Priority::Push, Policy::Each)];
+        tokio::spawn(async move { queue.accept(&reference, &jobs).await.unwrap() })
+    };
+    let all: Vec<_> = (0..1200).map(deliver).collect();
+    let mut queued = std::collections::BTreeSet::new();
+    for one in all {
+        if let Accepted::Queued { jobs, .. } = one.await.unwrap() {
+            assert!(queued.insert(jobs[0]), "{jobs:?} twice");
+        }
+    }
+    assert_eq!(queued.len(), 600);
+    assert_eq!(queue.depth().await.unwrap(), (600, 0));
 }

@@ -28,7 +28,11 @@ use crate::model::{ChangeSet, JobSpec, JobState, Priority, RunId};
 use super::StoreError;
 use super::index;
 
-const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("0001.sql"),
+    include_str!("0002.sql"),
+    include_str!("0003.sql"),
+];
 
 /// A job in the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -335,7 +335,7 @@ fn kills(wanted: usize, mut seed: u64) {
                 Some(Ok((status, body))) => panic!("{status}: {body}"),
                 _ => break,
             }
-            std::thread::sleep(Duration::from_millis(dice(40)));
+            std::thread::sleep(Duration::from_millis(dice(400)));
         }
         killer.join().expect("no panic");
         running.child.wait().expect("it was killed");

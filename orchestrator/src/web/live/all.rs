@@ -57,6 +57,9 @@ pub async fn keep_up(app: App) {
     }
     app.set_ready();
     let mut seen = app.queue.newest_step().await.unwrap_or(0);
+    // Who came before this moment has read the feed up to another step: what lies between the two is
+    // told by nobody else.
+    let _ = app.0.live.news.send(News::CatchUp);
     let mut told = String::new();
     let mut looks: u32 = 0;
     let mut sizes = HashMap::new();
@@ -177,7 +180,7 @@ async fn follow(app: &App, mut after: i64, sink: &Sink) {
                 let event = Event::default().event("progress").data(&*text);
                 sink.send(Ok(event)).await.is_ok()
             }
-            Err(RecvError::Lagged(_)) => backlog(app, &mut after, sink).await,
+            Ok(News::CatchUp) | Err(RecvError::Lagged(_)) => backlog(app, &mut after, sink).await,
             Err(RecvError::Closed) => return,
         };
         if !going {

@@ -46,6 +46,8 @@ const ALIVE: Duration = Duration::from_secs(15);
 pub enum News {
     /// A job's state changed.
     Step(Arc<crate::store::queue::Step>),
+    /// What is stored up to now may not have been told: each reads it for itself.
+    CatchUp,
     /// How far the runs under way are, as JSON.
     Progress(Arc<str>),
 }

@@ -118,6 +118,22 @@ async fn everybody_hears_of_every_step_once() {
 }
 
 #[tokio::test]
+async fn who_listens_before_the_daemon_is_up_to_date_misses_nothing() {
+    let site = Site::new().await;
+    let early = open(&site, "/api/v1/events", None).await;
+    // The stream has read what is stored and waits.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let queue = &site.app.queue;
+    queue
+        .accept("second", &[job("q", "refs/heads/x")])
+        .await
+        .unwrap();
+    tokio::spawn(site.app.clone().keep_up());
+    let told = until(early, &["\"job\":4,"]).await;
+    assert_eq!(ids(&told).len(), 1, "{told}");
+}
+
+#[tokio::test]
 async fn streams_end_with_the_daemon_and_are_counted() {
     let site = Site::new().await;
     tokio::spawn(site.app.clone().keep_up());

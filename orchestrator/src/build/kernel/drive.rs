@@ -123,6 +123,7 @@ impl Build<'_> {
             tools: self.tools()?,
             options: asked.clone(),
             files: tree::contents(&self.tree, &touched),
+            place: self.tree.clone(),
         };
         let base = request.tree.place().to_owned();
         // Of a tree that has no directory nothing is known but what the patches left.

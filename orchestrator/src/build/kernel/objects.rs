@@ -12,6 +12,9 @@
 //! an option or a command line changes. Where a patch adds or removes a file, nothing is taken over:
 //! a name that appears can hide another one, and times do not tell that.
 //!
+//! What make knows of the kernel's own host tools (`obj/tools`: objtool, on which every object depends)
+//! names the tree by its absolute path; it is told the new one, or all of the kernel is compiled again.
+//!
 //! Deliberately not here: what a build does with the objects.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +52,9 @@ pub struct State {
     pub options: Vec<KernelOption>,
     /// Files that the patches touch, with the hash of their content; none where there is no file.
     pub files: BTreeMap<Utf8PathBuf, Option<Key>>,
+    /// Where the tree was; empty in notes of before it was noted.
+    #[serde(default)]
+    pub place: Utf8PathBuf,
 }
 
 /// How far an object directory is from what is to be built.
@@ -139,6 +145,10 @@ impl Pool {
     ) -> Result<(), BuildError> {
         let dir = self.dir.join(earlier.key.short());
         copy_dir(&dir.join("obj"), to)?;
+        let tools = to.join("tools");
+        if tools.is_dir() && !earlier.place.as_str().is_empty() {
+            moved(&tools, earlier.place.as_str(), tree.as_str())?;
+        }
         // It was used now. That it could not be noted costs a place in the order of removal.
         let note = fs::File::open(dir.join("state.json"));
         let _ = note.and_then(|f| f.set_modified(SystemTime::now()));
@@ -196,6 +206,32 @@ fn read(dir: &Utf8Path) -> Option<State> {
     (whole && dir.join("obj").is_dir()).then_some(state)
 }
 
+/// Tells make's notes (`.x.o.cmd`, `.x.o.d`) below a directory of host tools where the tree is now.
+/// Their times stay: they are part of what make goes by.
+fn moved(dir: &Utf8Path, old: &str, new: &str) -> Result<(), BuildError> {
+    for entry in dir.read_dir_utf8().doing("read", dir)? {
+        let entry = entry.doing("read", dir)?;
+        let path = entry.path();
+        let kind = entry.file_type().doing("read", path)?;
+        if kind.is_dir() {
+            moved(path, old, new)?;
+        } else if kind.is_file() && matches!(path.extension(), Some("cmd" | "d")) {
+            let Ok(text) = fs::read_to_string(path) else {
+                continue;
+            };
+            if text.contains(old) {
+                let meta = fs::metadata(path).doing("read", path)?;
+                let time = meta.modified().doing("read", path)?;
+                fs::write(path, text.replace(old, new)).doing("write", path)?;
+                let open = fs::File::options().write(true).open(path);
+                open.and_then(|f| f.set_modified(time))
+                    .doing("set the time of", path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes a directory; what cannot be removed is without its note and goes with the next one.
 fn discard(dir: &Utf8Path) {
     let _ = fs::remove_file(dir.join("state.json"));
@@ -218,6 +254,7 @@ mod tests {
                 .iter()
                 .map(|(path, content)| (path.into(), content.map(key)))
                 .collect(),
+            place: "/work-1/tree".into(),
         }
     }
 
@@ -273,6 +310,10 @@ mod tests {
             let from = cache.join(format!("obj{n}"));
             fs::create_dir(&from).unwrap();
             fs::write(from.join("x.o"), n.to_string()).unwrap();
+            let tool = from.join("tools/objtool");
+            fs::create_dir_all(&tool).unwrap();
+            let note = "cmd := gcc -I/work-1/tree/tools/include\n";
+            fs::write(tool.join(".check.o.cmd"), note).unwrap();
             from
         };
         let patched = |n: usize| state(&[("a.c", Some(&n.to_string()))], &[]);
@@ -294,6 +335,8 @@ mod tests {
         let touched = now.files.keys().cloned();
         pool.start(&near, &far, &tree, touched, &to).unwrap();
         assert_eq!(fs::read_to_string(to.join("x.o")).unwrap(), "7");
+        let note = fs::read_to_string(to.join("tools/objtool/.check.o.cmd")).unwrap();
+        assert_eq!(note, format!("cmd := gcc -I{tree}/tools/include\n"));
         let time = |name: &str| fs::metadata(tree.join(name)).unwrap().modified().unwrap();
         let object = fs::metadata(to.join("x.o")).unwrap().modified().unwrap();
         assert!(time("a.c") < object && time("b.c") >= object);

@@ -31,6 +31,7 @@ pub mod run;
 mod session;
 pub mod shards;
 pub mod sources;
+mod start;
 pub mod suspect;
 pub mod trial;
 

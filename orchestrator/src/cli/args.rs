@@ -8,7 +8,9 @@ use crate::model::{CaseId, PortName, Side};
 mod daemon;
 mod search;
 
-pub use daemon::{DaemonArgs, HistoryArgs, HookCommand, QueueArgs, TokenCommand};
+pub use daemon::{
+    DaemonArgs, ExportArgs, ExportFormat, HistoryArgs, HookCommand, QueueArgs, TokenCommand,
+};
 pub use search::{
     BenchArgs, BisectArgs, FailureArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs,
 };
@@ -66,6 +68,12 @@ pub enum Command {
     /// Write the report of a run
     #[command(after_help = "Example:\n  fallout report last --format html -o report.html")]
     Report(ReportArgs),
+    /// Write a run in a form that other programs take
+    #[command(
+        after_help = "Examples:\n  fallout export last --format csv -o run.csv\n  \
+        fallout export last --format asciicast --cell portable/s390x/stock/candidate -o s390x.cast"
+    )]
+    Export(ExportArgs),
     /// Make, check and remove bootable images
     #[command(subcommand)]
     Image(ImageCommand),

@@ -23,6 +23,7 @@ pub mod completions;
 pub mod console;
 pub mod daemon;
 pub mod diff;
+pub mod export;
 pub mod failure;
 pub mod flakes;
 pub mod history;
@@ -86,6 +87,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::History(args) => history::run(&context, &args),
         Command::Diff(args) => diff::run(&context, &args),
         Command::Report(args) => report::run(&context, &args),
+        Command::Export(args) => export::run(&context, &args),
         Command::Image(command) => image::run(&context, &command),
         Command::Port(command) => port::run(&context, &command),
         Command::Matrix(command) => matrix::run(&context, &command),

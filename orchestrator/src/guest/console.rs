@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use crate::host::text;
 use crate::model::{ConsoleWatch, Crash};
 
+use super::marks::Marks;
+
 /// Bytes that a read takes at once, and that a pipe holds.
 const READ_BYTES: usize = 64 << 10;
 /// The thread's stack: searching and copying take little.
@@ -407,6 +409,9 @@ async fn attend(
 /// The console's file: the beginning at once, the end when the console ends.
 struct Log {
     file: Option<File>,
+    marks: Marks,
+    /// Bytes of the file.
+    put: u64,
     head_left: u64,
     tail: VecDeque<u8>,
     tail_max: usize,
@@ -418,6 +423,8 @@ impl Log {
         let tail = FLOOD_TAIL_BYTES.min(usize::try_from(cap_bytes / 4).unwrap_or(usize::MAX));
         Ok(Self {
             file: Some(File::create(path)?),
+            marks: Marks::beside(path),
+            put: 0,
             head_left: cap_bytes - tail as u64,
             tail: VecDeque::new(),
             tail_max: tail,
@@ -442,12 +449,20 @@ impl Log {
             self.report.write_error = Some(e.to_string());
             self.file = None;
         }
+        self.put += bytes.len() as u64;
+        if !bytes.is_empty() {
+            self.marks.written(self.put);
+        }
     }
 
     fn finish(&mut self) {
-        if self.tail.is_empty() {
-            return;
+        if !self.tail.is_empty() {
+            self.put_tail();
         }
+        self.marks.finish();
+    }
+
+    fn put_tail(&mut self) {
         self.report.cut_bytes -= self.tail.len() as u64;
         let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
         if self.report.cut_bytes > 0 {

@@ -5,7 +5,7 @@
 //! | [`command`] | the emulator's command line, pure |
 //! | [`agent`] | the agent's protocol, pure |
 //! | [`qmp`] | the emulator's own protocol |
-//! | [`console`] | the serial console: file, watch, screen, people |
+//! | [`console`] | the serial console: file, times, watch, screen, people |
 //! | [`rundir`] | sockets and records of live guests; what a dead fallout left behind |
 //! | [`health`] | whether a guest that answers is still what it was, pure |
 //! | [`family`], [`linux`], [`bsd`] | what differs between families of systems |
@@ -24,6 +24,7 @@ pub mod family;
 pub mod health;
 pub mod linux;
 pub mod machine;
+mod marks;
 pub mod qmp;
 pub mod rundir;
 pub mod state;

@@ -4,11 +4,14 @@
 //! cells, and the verdict. Nothing here judges. Text that came out of a guest is cleaned by
 //! [`crate::host::text`] before it is shown, whatever the format.
 
+pub mod asciicast;
 pub mod diff;
 pub mod grid;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod kcidb;
+pub mod rows;
 mod spent;
 pub mod tap;
 pub mod terminal;

@@ -58,8 +58,15 @@ impl CellCache {
     }
 }
 
-/// Copies one console file between cell directories; by link where the file system can.
+/// Copies one console file between cell directories, with the marks of its times where there are any;
+/// by link where the file system can.
 pub fn copy(from: &Path, to: &Path, name: &str) -> Result<(), StoreError> {
+    copy_file(from, to, name)?;
+    let times = Path::new(name).with_extension("times");
+    copy_file(from, to, &times.to_string_lossy())
+}
+
+fn copy_file(from: &Path, to: &Path, name: &str) -> Result<(), StoreError> {
     let (source, target) = (from.join(name), to.join(name));
     if !source.exists() || target.exists() {
         return Ok(());

@@ -1,9 +1,10 @@
 //! A guest's recorded console, as lines that can be shown: cleaned, bounded, numbered from 1.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::host::text;
 use crate::model::CellId;
+use crate::report::asciicast::{self, Mark};
 use crate::store::StoreError;
 use crate::store::runs::RunDir;
 
@@ -25,32 +26,61 @@ fn path(app: &App, run: &str, cell: &CellId, guest: u32) -> PathBuf {
     dir.cell_dir(cell).join(format!("guest-{guest}.console"))
 }
 
-/// The lines. Not there where the cell came from another run's result without its recordings.
+/// A recording as it is on the disk.
+pub struct Recording {
+    /// What the guest wrote.
+    pub bytes: Vec<u8>,
+    /// When.
+    pub marks: Vec<Mark>,
+}
+
+/// The recording. Not there where the cell came from another run's result without its recordings.
+pub async fn recording(
+    app: &App,
+    run: &str,
+    cell: &CellId,
+    guest: u32,
+) -> Result<Recording, Problem> {
+    let path = path(app, run, cell, guest);
+    let what = format!("recorded console of guest {guest} of {cell} in run {run}");
+    let read = tokio::task::spawn_blocking(move || {
+        let Some(bytes) = bounded(&path)? else {
+            return Ok(None);
+        };
+        let times = bounded(&path.with_extension("times"))?.unwrap_or_default();
+        let marks = asciicast::marks(&String::from_utf8_lossy(&times));
+        Ok::<_, StoreError>(Some(Recording { bytes, marks }))
+    });
+    match read.await {
+        Ok(read) => read?.ok_or_else(|| Problem::absent(what)),
+        Err(_) => Err(Problem::absent(what)),
+    }
+}
+
+fn bounded(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(StoreError::io("read", path, e)),
+    };
+    file.take(BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|e| StoreError::io("read", path, e))?;
+    Ok(Some(bytes))
+}
+
+/// The lines of a recording.
 pub async fn lines(
     app: &App,
     run: &str,
     cell: &CellId,
     guest: u32,
 ) -> Result<Vec<String>, Problem> {
-    let path = path(app, run, cell, guest);
-    let what = format!("recorded console of guest {guest} of {cell} in run {run}");
-    let read = tokio::task::spawn_blocking(move || {
-        use std::io::Read as _;
-        let mut bytes = Vec::new();
-        let file = match std::fs::File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(StoreError::io("read", &path, e)),
-        };
-        file.take(BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(|e| StoreError::io("read", &path, e))?;
-        Ok(Some(text::head(&bytes, LINES, CHARS)))
-    });
-    match read.await {
-        Ok(read) => read?.ok_or_else(|| Problem::absent(what)),
-        Err(_) => Err(Problem::absent(what)),
-    }
+    let recording = recording(app, run, cell, guest).await?;
+    let lines = tokio::task::spawn_blocking(move || text::head(&recording.bytes, LINES, CHARS));
+    Ok(lines.await.unwrap_or_default())
 }
 
 /// Guests of a cell whose consoles were recorded, by number.

@@ -1,9 +1,9 @@
 //! The words of the daemon, its queue and hook, and of what the index answers.
 
 use camino::Utf8PathBuf;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use crate::model::CaseId;
+use crate::model::{CaseId, CellId};
 use crate::store::queue::Scope;
 
 /// `fallout daemon`
@@ -91,4 +91,52 @@ pub enum TokenCommand {
         /// Whose it is
         name: String,
     },
+}
+
+/// `fallout export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The run: `last`, or the beginning of its id
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// The form
+    #[arg(short, long, value_enum)]
+    pub format: ExportFormat,
+    /// The cell whose console is wanted, SUITE/PORT/VARIANT/SIDE (asciicast)
+    #[arg(long)]
+    pub cell: Option<CellId>,
+    /// Which guest of the cell (asciicast)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub guest: u32,
+    /// The name of this CI system in KernelCI's database (kcidb)
+    #[arg(long, value_name = "NAME", default_value = "fallout", value_parser = origin)]
+    pub origin: String,
+    /// The file to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+}
+
+fn origin(word: &str) -> Result<String, String> {
+    let fit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    match !word.is_empty() && word.bytes().all(fit) {
+        true => Ok(word.to_owned()),
+        false => Err("expected letters a-z, digits and _".to_owned()),
+    }
+}
+
+/// The forms of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// JUnit XML: one result a case
+    Junit,
+    /// Test Anything Protocol: one result a case
+    Tap,
+    /// One JSON object an attempt
+    Jsonl,
+    /// One line an attempt
+    Csv,
+    /// KernelCI's database, schema 5.0
+    Kcidb,
+    /// A recorded console for players
+    Asciicast,
 }

@@ -5,6 +5,7 @@
 //! answer against its schemas. Fields are only ever added within `v1`.
 
 pub(super) mod cases;
+mod exports;
 mod queue;
 pub(super) mod runs;
 pub(super) mod take;
@@ -38,11 +39,20 @@ pub(super) const ROUTES: &[Route] = &[
     ("/runs/{run}/cells", &["get"], || get(runs::cells)),
     ("/runs/{run}/findings", &["get"], || get(runs::findings)),
     ("/runs/{run}/report", &["get"], || get(runs::report)),
+    ("/runs/{run}/export/{form}", &["get"], || {
+        get(exports::export)
+    }),
+    ("/runs/{run}/results", &["get"], || get(exports::results)),
     ("/runs/{run}/events", &["get"], || get(live::run)),
     (
         "/runs/{run}/cells/{cell}/consoles/{guest}",
         &["get"],
         || get(runs::console),
+    ),
+    (
+        "/runs/{run}/cells/{cell}/consoles/{guest}/cast",
+        &["get"],
+        || get(exports::cast),
     ),
     ("/revisions/{revision}/runs", &["get"], || {
         get(runs::of_revision)

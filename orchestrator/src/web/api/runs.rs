@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use crate::model::{CellId, RunId};
-use crate::report;
 use crate::store::StoreError;
 use crate::store::index::{CellRow, FindingRow, RunRow};
 use crate::store::runs::cell_dir_name;
@@ -17,6 +16,7 @@ use crate::web::App;
 use crate::web::console;
 use crate::web::problem::Problem;
 
+use super::exports::{Form, converted, stored};
 use super::take::{MOST, Page, PathOf, QueryOf, Wanted};
 
 /// `/runs`: newest first.
@@ -95,29 +95,12 @@ pub async fn report(
     QueryOf(wish): QueryOf<Wish>,
 ) -> Result<Response, Problem> {
     let row = known(&app, &run).await?;
-    let path = app.runs.join(&row.run).join("report.json");
-    let text = file(path).await?.ok_or_else(|| {
-        Problem::absent(format!(
-            "report of run {run} yet: it is under way, or was killed"
-        ))
-    })?;
-    let (kind, text) = match wish.format {
-        Format::Json => ("application/json", text),
-        format => {
-            let unfit =
-                |_| Problem::absent(format!("report of run {run} that this version can read"));
-            let whole = report::json::read(&text).map_err(unfit)?;
-            match format {
-                Format::Tap => ("text/plain; charset=utf-8", report::tap::write(&whole)),
-                _ => {
-                    let absent = |_| Problem::absent(format!("JUnit form of run {run}"));
-                    let junit = report::junit::write(&whole).map_err(absent)?;
-                    ("application/xml", junit)
-                }
-            }
-        }
-    };
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    let text = stored(&app, &row).await?;
+    match wish.format {
+        Format::Json => Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response()),
+        Format::Junit => converted(&row.run, text, Form::Junit).await,
+        Format::Tap => converted(&row.run, text, Form::Tap).await,
+    }
 }
 
 /// A file of a run, if it is there.

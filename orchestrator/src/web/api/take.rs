@@ -120,6 +120,14 @@ impl<T> Page<T> {
         Self { items, next }
     }
 
+    /// Each item turned into something else.
+    pub fn map<U>(self, turn: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(turn).collect(),
+            next: self.next,
+        }
+    }
+
     /// All there is.
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next: None }

@@ -58,6 +58,7 @@ fn filled(path: &str) -> String {
     path.replace("{run}", DONE)
         .replace("{cell}", CELL)
         .replace("{guest}", "1")
+        .replace("{form}", "kcidb")
         .replace("{revision}", REVISION)
         .replace("{port}", "i386")
         .replace("{job}", "2")
@@ -107,7 +108,63 @@ async fn every_answer_fits_its_schema() {
         }
         checked += 1;
     }
-    assert_eq!(checked, 18);
+    assert_eq!(checked, 20);
+}
+
+#[tokio::test]
+async fn a_run_goes_out_in_every_form() {
+    let site = Site::new().await;
+    for (form, kind, part) in [
+        ("junit", "application/xml", "<testsuites"),
+        ("tap", "text/plain; charset=utf-8", "TAP version 14"),
+        ("jsonl", "application/jsonl", "\"counted\":true}"),
+        ("csv", "text/csv; charset=utf-8", "run,suite,port"),
+        ("kcidb", "application/json", "\"checkouts\""),
+    ] {
+        let response = site
+            .get(&format!("/api/v1/runs/{DONE}/export/{form}"))
+            .await;
+        assert_eq!(response.headers()["content-type"], kind);
+        let text = text(response).await;
+        assert!(text.contains(part), "{form}: {text:.300}");
+    }
+    let word = site.get(&format!("/api/v1/runs/{DONE}/export/pdf")).await;
+    assert_eq!(word.status(), StatusCode::BAD_REQUEST);
+    let early = site.get(&format!("/api/v1/runs/{LIVE}/export/csv")).await;
+    assert_eq!(early.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn every_attempt_of_a_run_is_on_some_page() {
+    let site = Site::new().await;
+    let (mut seen, mut cursor) = (0, String::new());
+    loop {
+        let page = site
+            .json(&format!("/api/v1/runs/{DONE}/results?limit=97{cursor}"))
+            .await;
+        seen += page["items"].as_array().unwrap().len();
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        cursor = format!("&cursor={next}");
+    }
+    let all = site
+        .page(&format!("/api/v1/runs/{DONE}/export/jsonl"))
+        .await;
+    assert!(seen > 97);
+    assert_eq!(seen, all.lines().count());
+}
+
+#[tokio::test]
+async fn a_console_can_be_played() {
+    let site = Site::new().await;
+    let at = format!("/api/v1/runs/{DONE}/cells/{CELL}/consoles/1/cast");
+    let cast = site.page(&at).await;
+    let mut lines = cast
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap());
+    assert_eq!(lines.next().unwrap()["version"], 2);
+    assert!(lines.all(|l| l[1] == "o" && !l[2].as_str().unwrap().contains('\u{1b}')));
 }
 
 #[tokio::test]
@@ -117,6 +174,11 @@ async fn lists_go_on_from_their_cursors_until_the_end() {
         ("/runs?", 1),
         (&format!("/runs/{DONE}/cells?"), 5),
         (&format!("/runs/{DONE}/findings?"), 2),
+        // Pages end within cells and between them.
+        (
+            &format!("/runs/{DONE}/results?cell=portable%2Fi386%2Fstock%2Fcandidate&"),
+            31,
+        ),
         (&format!("/revisions/{REVISION}/runs?"), 1),
         ("/cases?", 7),
         ("/cases?prefix=codec&", 2),

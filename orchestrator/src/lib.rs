@@ -22,6 +22,7 @@ pub mod guest;
 pub mod image;
 pub mod plan;
 pub mod report;
+pub mod signoff;
 pub mod suite;
 pub mod trigger;
 pub mod verdict;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What hands over by `model` and is composed by `engine`.
-const STAGES: [&str; 9] = [
-    "trigger", "plan", "build", "image", "guest", "suite", "crash", "verdict", "report",
+const STAGES: [&str; 10] = [
+    "trigger", "plan", "build", "image", "guest", "suite", "crash", "verdict", "signoff", "report",
 ];
 
 /// No I/O: modules, and single files of modules that otherwise have some.
@@ -23,6 +23,7 @@ const PURE: &[&str] = &[
     "model/",
     "plan/",
     "verdict/",
+    "signoff/",
     "crash/",
     "guest/command.rs",
     "guest/health.rs",

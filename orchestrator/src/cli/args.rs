@@ -7,6 +7,7 @@ use crate::model::{CaseId, PortName, Side};
 
 mod daemon;
 mod search;
+mod signoff;
 
 pub use daemon::{
     DaemonArgs, ExportArgs, ExportFormat, HistoryArgs, HookCommand, QueueArgs, TokenCommand,
@@ -14,6 +15,7 @@ pub use daemon::{
 pub use search::{
     BenchArgs, BisectArgs, FailureArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs,
 };
+pub use signoff::{KeyCommand, SignoffArgs, SignoffCommand};
 
 use super::image::ImageCommand;
 
@@ -24,7 +26,7 @@ use super::image::ImageCommand;
     version,
     propagate_version = true,
     after_help = "Exit status: 0 clean, 1 findings, 2 usage or bad input, 3 host trouble \
-                  (some cells say nothing), 4 interrupted, 70 internal error.\n\n\
+                  (some cells say nothing), 4 interrupted, 5 a wrong signature, 70 internal error.\n\n\
                   First steps:\n  fallout port list\n  fallout plan matrices/quickstart.yaml\n  \
                   fallout run matrices/quickstart.yaml"
 )]
@@ -147,6 +149,16 @@ pub enum Command {
     /// Make, list and revoke tokens of the daemon's API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Say whether a revision may be released by a policy, with evidence, signed
+    #[command(
+        after_help = "Examples:\n  fallout signoff release-12 --policy release.yaml\n  \
+        fallout signoff verify signoff.json --key release.pub\n\n\
+        Exit status: 0 go, 1 no-go; of verify 0 genuine, 5 not."
+    )]
+    Signoff(SignoffArgs),
+    /// Make or show the key that signs
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  fallout completions bash > /etc/bash_completion.d/fallout")]
     Completions(CompletionsArgs),

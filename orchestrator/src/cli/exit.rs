@@ -21,6 +21,8 @@ pub enum Exit {
     Host = 3,
     /// The user ended it; `fallout resume` goes on.
     Interrupted = 4,
+    /// A signature does not fit.
+    Signature = 5,
     /// A fault of fallout itself.
     Internal = 70,
 }
@@ -57,6 +59,11 @@ impl Failure {
     /// The user ended it.
     pub fn interrupted(message: impl fmt::Display) -> Self {
         Self::new(Exit::Interrupted, message)
+    }
+
+    /// A signature does not fit.
+    pub fn signature(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Signature, message)
     }
 
     /// fallout is at fault.

@@ -39,6 +39,7 @@ pub mod resume;
 pub mod run;
 pub mod sets;
 pub mod show;
+pub mod signoff;
 pub mod suspect;
 
 use args::{Cli, Command};
@@ -104,6 +105,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Queue(args) => daemon::queue(&context, &args),
         Command::Hook(command) => hook::run(&context, &command),
         Command::Token(command) => daemon::token::run(&context, &command),
+        Command::Signoff(args) => signoff::run(&context, &args),
+        Command::Key(command) => signoff::key(&context, &command),
         Command::Completions(args) => completions::run(&args),
     }
 }

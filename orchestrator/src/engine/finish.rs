@@ -101,7 +101,7 @@ impl Dispatch {
             took,
             interrupted,
             ports: self.traits(),
-            variants: BTreeMap::new(),
+            variants: kernels::traits(&self.setup.resolved),
             cells,
             verdict,
             spent,

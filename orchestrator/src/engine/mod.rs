@@ -30,6 +30,7 @@ pub mod repro;
 pub mod run;
 mod session;
 pub mod shards;
+pub mod signoff;
 pub mod sources;
 mod start;
 pub mod suspect;

@@ -35,6 +35,36 @@ pub fn changed(repository: &Utf8Path, old: &str, new: &str) -> Result<Vec<String
     Ok(paths.map(str::to_owned).collect())
 }
 
+/// The files of a commit's tree, with the identity of what is in each. Blocks.
+pub fn files(repository: &Utf8Path, commit: &str) -> Result<Vec<(String, String)>, GitError> {
+    let mut command = reading(repository);
+    command.args(["ls-tree", "-r", "-z", "--end-of-options", commit]);
+    let said = output(command, "ls-tree")?;
+    let file = |entry: &str| {
+        let (head, path) = entry.split_once('\t')?;
+        Some((path.to_owned(), head.split(' ').nth(2)?.to_owned()))
+    };
+    Ok(said.split('\0').filter_map(file).collect())
+}
+
+/// What is in a file, by the identity that [`files`] gives. Blocks.
+pub fn content(repository: &Utf8Path, id: &str) -> Result<String, GitError> {
+    let mut command = reading(repository);
+    command.args(["cat-file", "blob", id]);
+    output(command, "cat-file")
+}
+
+/// The last commit that two have in common; none where there is no such. Blocks.
+pub fn common(repository: &Utf8Path, a: &str, b: &str) -> Result<Option<String>, GitError> {
+    let mut command = reading(repository);
+    command.args(["merge-base", "--end-of-options", a, b]);
+    match output(command, "merge-base") {
+        Ok(said) => Ok(Some(said.trim().to_owned()).filter(|id| !id.is_empty())),
+        Err(GitError::Failed { said, .. }) if said.is_empty() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Fetches a commit that a repository lacks, by its own name or by the reference that led to it, and
 /// keeps it under `refs/fallout/`. Blocks for as long as the network takes.
 pub fn fetch(

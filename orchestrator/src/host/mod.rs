@@ -4,6 +4,7 @@ pub mod dirs;
 pub mod files;
 pub mod git;
 pub mod history;
+pub mod keys;
 pub mod leftovers;
 pub mod lock;
 pub mod machine;

@@ -12,6 +12,7 @@ pub mod json;
 pub mod junit;
 pub mod kcidb;
 pub mod rows;
+pub mod signoff;
 mod spent;
 pub mod tap;
 pub mod terminal;

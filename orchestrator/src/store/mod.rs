@@ -11,6 +11,7 @@ pub mod events;
 pub mod index;
 pub mod queue;
 pub mod runs;
+pub mod signoffs;
 pub mod snapshots;
 
 use std::io;

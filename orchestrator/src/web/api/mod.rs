@@ -8,6 +8,7 @@ pub(super) mod cases;
 mod exports;
 mod queue;
 pub(super) mod runs;
+pub(super) mod signoffs;
 pub(super) mod take;
 
 use std::sync::OnceLock;
@@ -71,6 +72,11 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     ("/queue/{job}", &["get"], || get(queue::one)),
     ("/queue/{job}/cancel", &["post"], || post(queue::cancel)),
+    ("/signoffs", &["get"], || get(signoffs::list)),
+    ("/signoffs/{signoff}", &["get"], || get(signoffs::one)),
+    ("/signoffs/{signoff}/signature", &["get"], || {
+        get(signoffs::signature)
+    }),
     ("/events", &["get"], || get(live::all)),
     ("/openapi.json", &["get"], || get(document)),
 ];

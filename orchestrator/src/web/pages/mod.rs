@@ -16,6 +16,7 @@ mod now;
 mod places;
 mod queue;
 mod run;
+mod signoffs;
 mod views;
 
 pub use finished::Finished;
@@ -51,6 +52,9 @@ pub(super) fn router() -> Router<App> {
         .route("/revisions", get(places::revisions))
         .route("/revisions/{revision}", get(places::revision))
         .route("/queue", get(queue::page))
+        .route("/signoffs", get(signoffs::list))
+        .route("/signoffs/{id}", get(signoffs::page))
+        .route("/signoffs/{id}/report", get(signoffs::report))
         .route("/assets/{name}", get(assets::serve))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -183,6 +183,31 @@ fn write(runs: &std::path::Path, report: &RunReport) {
     dir.write_file("report.html", page.as_bytes()).unwrap();
 }
 
+/// A sign-off's name.
+pub const SIGNOFF: &str = "019a9f3c-0000-7000-8000-000000000001";
+
+/// A sign-off, as `fallout signoff` keeps it.
+fn signoff(signoffs: &std::path::Path) {
+    let text = json!({
+        "format": 1, "id": SIGNOFF, "policy": "release", "policy_hash": "0", "asked": format!("main{EVIL}"),
+        "revision": REVISION, "at": "2026-11-29T00:00:00Z", "go": false, "notes": [EVIL],
+        "lines": [
+            {"name": "nightlies", "asks": "a", "say": "go", "why": "w", "evidence": [], "runs": [DONE]},
+            {"name": "freeze.abi", "asks": "a", "say": "waived", "why": EVIL, "evidence": [EVIL], "runs": [],
+             "waiver": {"line": "freeze.abi", "by": "x", "reason": EVIL, "until": "2999-01-01"}},
+        ],
+    });
+    let one: crate::model::SignOff = serde_json::from_value(text).unwrap();
+    let page = crate::report::signoff::html(&one).unwrap();
+    assert!(!page.contains("<script") && !page.contains("<img"));
+    let files = [
+        ("signoff.html".to_owned(), page.into_bytes()),
+        ("signoff.json.sig".to_owned(), b"signed".to_vec()),
+        ("signoff.json".to_owned(), serde_json::to_vec(&one).unwrap()),
+    ];
+    crate::store::signoffs::put(signoffs, SIGNOFF, &files).unwrap();
+}
+
 /// A run under way: begun, and one attempt of its first cell made.
 fn begin(runs: &std::path::Path, like: &RunReport) {
     let dir = RunDir::create(runs, &record(LIVE)).unwrap();
@@ -233,6 +258,7 @@ impl Site {
         let report = troubled();
         write(&runs, &report);
         begin(&runs, &report);
+        signoff(&dir.path().join("signoffs"));
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
         let queue = Queue::open(&dir.path().join("daemon.sqlite"))
             .await

@@ -115,6 +115,7 @@ async fn every_link_leads_somewhere_and_every_page_is_reached() {
         "/ports/",
         "/revisions/",
         "/queue",
+        "/signoffs/",
         "/api/v1/openapi.json",
         "/assets/web.css",
     ] {

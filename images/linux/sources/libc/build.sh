@@ -33,6 +33,13 @@ for link in "$from"/lib/*.so; do
 done
 # The compiler's own package links the C++ library where no sysroot is looked into.
 ln -sf libstdc++.so.6 "$libs/libstdc++.so"
+# What is put into C++ programs is the runtime of these headers and this C library, whatever newer one
+# the host's compiler brings.
+for dir in "$SRC/usr/lib/gcc-cross/$HOST"/[0-9]*; do
+  runtime="$OUT/sysroot/usr/lib/gcc/$HOST/${dir##*/}"
+  mkdir -p "$runtime"
+  cp "$dir/libstdc++.a" "$runtime/"
+done
 # Linker scripts name absolute paths of the cross packages; without a path the linker searches
 # the sysroot.
 for script in "$from"/lib/*.so; do

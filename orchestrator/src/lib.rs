@@ -24,6 +24,7 @@ pub mod plan;
 pub mod report;
 pub mod signoff;
 pub mod suite;
+pub mod tell;
 pub mod trigger;
 pub mod verdict;
 

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What hands over by `model` and is composed by `engine`.
-const STAGES: [&str; 10] = [
-    "trigger", "plan", "build", "image", "guest", "suite", "crash", "verdict", "signoff", "report",
+const STAGES: [&str; 11] = [
+    "trigger", "plan", "build", "image", "guest", "suite", "crash", "verdict", "signoff", "tell",
+    "report",
 ];
 
 /// No I/O: modules, and single files of modules that otherwise have some.
@@ -24,6 +25,7 @@ const PURE: &[&str] = &[
     "plan/",
     "verdict/",
     "signoff/",
+    "tell/",
     "crash/",
     "guest/command.rs",
     "guest/health.rs",

@@ -11,6 +11,7 @@ mod signoff;
 
 pub use daemon::{
     DaemonArgs, ExportArgs, ExportFormat, HistoryArgs, HookCommand, QueueArgs, TokenCommand,
+    TryArgs,
 };
 pub use search::{
     BenchArgs, BisectArgs, FailureArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs,
@@ -146,6 +147,12 @@ pub enum Command {
     /// Set up git's hook that tells the daemon of pushes
     #[command(subcommand)]
     Hook(HookCommand),
+    /// Have the daemon run a patch series before it is in
+    #[command(
+        after_help = "Example:\n  git format-patch --stdout main.. | fallout try --repository src \\\n    \
+        --base main --rule push --token-file ~/.fallout-token"
+    )]
+    Try(TryArgs),
     /// Make, list and revoke tokens of the daemon's API
     #[command(subcommand)]
     Token(TokenCommand),

@@ -41,6 +41,7 @@ pub mod sets;
 pub mod show;
 pub mod signoff;
 pub mod suspect;
+pub mod tries;
 
 use args::{Cli, Command};
 use context::Context;
@@ -104,6 +105,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Daemon(args) => daemon::run(&context, &args),
         Command::Queue(args) => daemon::queue(&context, &args),
         Command::Hook(command) => hook::run(&context, &command),
+        Command::Try(args) => tries::run(&context, &args),
         Command::Token(command) => daemon::token::run(&context, &command),
         Command::Signoff(args) => signoff::run(&context, &args),
         Command::Key(command) => signoff::key(&context, &command),

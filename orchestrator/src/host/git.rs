@@ -309,6 +309,18 @@ pub fn patched(tree: &GitTree, series: &Key, patches: &[Patch]) -> Result<GitTre
     Ok(GitTree { repo, id })
 }
 
+/// A commit of a tree on a parent, whose name depends on these and nothing else. Blocks.
+pub fn commit_tree(tree: &GitTree, parent: &str, message: &str) -> Result<String, GitError> {
+    let mut command = plain(&tree.repo);
+    for who in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{who}_NAME"), "fallout");
+        command.env(format!("GIT_{who}_EMAIL"), "fallout@localhost");
+        command.env(format!("GIT_{who}_DATE"), "2000-01-01T00:00:00Z");
+    }
+    command.args(["commit-tree", "-p", parent, "-m", message, &tree.id]);
+    Ok(output(command, "commit-tree")?.trim().to_owned())
+}
+
 /// What is in a directory of a tree: name and, for its content, mode and object id. Empty where there
 /// is no such directory. Blocks.
 pub fn entries(tree: &GitTree, dir: &str) -> Result<Vec<(String, String)>, GitError> {

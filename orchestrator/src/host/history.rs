@@ -65,6 +65,44 @@ pub fn common(repository: &Utf8Path, a: &str, b: &str) -> Result<Option<String>,
     }
 }
 
+/// Addresses of the authors of a change's commits, each once; of many commits the newest count. Blocks.
+pub fn authors(
+    repository: &Utf8Path,
+    old: Option<&str>,
+    new: &str,
+) -> Result<Vec<String>, GitError> {
+    let mut command = reading(repository);
+    command.args(["log", "--format=%ae"]);
+    match old {
+        Some(old) => command.args([
+            "--max-count=50",
+            "--end-of-options",
+            &format!("{old}..{new}"),
+        ]),
+        None => command.args(["--max-count=1", "--end-of-options", new]),
+    };
+    let said = output(command, "log")?;
+    let mut all: Vec<String> = said.lines().map(str::to_owned).collect();
+    all.sort();
+    all.dedup();
+    all.truncate(10);
+    Ok(all)
+}
+
+/// What a remote's references name: reference and object. Blocks for as long as the network takes.
+pub fn remote(repository: &Utf8Path, remote: &str) -> Result<Vec<(String, String)>, GitError> {
+    let mut command = reading(repository);
+    command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1");
+    command.env("GIT_HTTP_LOW_SPEED_TIME", "60");
+    command.args(["ls-remote", "--refs", "--end-of-options", remote]);
+    let said = output(command, "ls-remote")?;
+    let line = |line: &str| {
+        let (object, reference) = line.split_once('\t')?;
+        Some((reference.to_owned(), object.to_owned()))
+    };
+    Ok(said.lines().filter_map(line).collect())
+}
+
 /// Fetches a commit that a repository lacks, by its own name or by the reference that led to it, and
 /// keeps it under `refs/fallout/`. Blocks for as long as the network takes.
 pub fn fetch(

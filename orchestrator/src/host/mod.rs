@@ -8,6 +8,8 @@ pub mod keys;
 pub mod leftovers;
 pub mod lock;
 pub mod machine;
+pub mod mail;
+pub mod post;
 pub mod process;
 pub mod series;
 pub mod text;

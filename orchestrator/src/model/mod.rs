@@ -19,6 +19,7 @@ pub mod problem;
 pub mod project;
 pub mod signoff;
 pub mod spent;
+pub mod telling;
 pub mod units;
 pub mod watch;
 

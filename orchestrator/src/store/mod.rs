@@ -9,6 +9,7 @@ pub mod cells;
 pub mod durations;
 pub mod events;
 pub mod index;
+pub mod outbox;
 pub mod queue;
 pub mod runs;
 pub mod signoffs;

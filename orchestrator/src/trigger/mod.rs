@@ -11,8 +11,10 @@
 
 pub mod choice;
 pub mod hook;
+pub mod poll;
 pub mod schedule;
 pub mod settings;
+mod telling;
 pub mod webhook;
 
 pub use settings::Settings;

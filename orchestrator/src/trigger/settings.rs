@@ -11,6 +11,8 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::problem::{Problem, did_you_mean};
+pub use crate::model::telling::Forge;
+use crate::model::telling::{HookOut, MailTo, Smtp, Status};
 use crate::model::units::{de_duration, ser_duration};
 use crate::model::{Policy, Priority};
 
@@ -44,6 +46,12 @@ pub struct Settings {
     /// Requests that one address may make in a second, on average; bursts may be ten times that.
     #[serde(default = "rate")]
     pub requests_per_second: u32,
+    /// Where others reach the pages, for links in what is told.
+    #[serde(default)]
+    pub public_url: Option<String>,
+    /// How mail leaves.
+    #[serde(default)]
+    pub mail: Option<Smtp>,
     /// What is watched.
     #[serde(default)]
     pub repositories: Vec<Repository>,
@@ -66,9 +74,44 @@ pub struct Repository {
     /// A forge that reports pushes.
     #[serde(default)]
     pub webhook: Option<Webhook>,
+    /// How often the remote is asked what is new.
+    #[serde(default)]
+    pub poll: Option<Poll>,
+    /// A forge that shows the status of commits.
+    #[serde(default)]
+    pub status: Option<Status>,
+    /// Webhooks out.
+    #[serde(default)]
+    pub hooks: Vec<HookOut>,
+    /// Who gets mail of findings.
+    #[serde(default)]
+    pub mail: Option<MailTo>,
     /// What is run on a push; every rule that fits queues one run.
     #[serde(default)]
     pub rules: Vec<Rule>,
+}
+
+/// How a remote is asked what is new. A CVS or hg repository is asked through its git conversion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Poll {
+    /// From one time to the next.
+    #[serde(deserialize_with = "de_duration", serialize_with = "ser_duration")]
+    pub every: Duration,
+    /// Up to so much later, by a dice.
+    #[serde(
+        default,
+        deserialize_with = "de_duration",
+        serialize_with = "ser_duration"
+    )]
+    pub jitter: Duration,
+    /// References that are looked at, as globs.
+    #[serde(default = "branches")]
+    pub refs: Vec<String>,
+}
+
+fn branches() -> Vec<String> {
+    vec!["refs/heads/**".to_owned()]
 }
 
 /// How a forge proves that it is itself.
@@ -79,18 +122,6 @@ pub struct Webhook {
     pub forge: Forge,
     /// The file with the secret that both know; a line end at its end does not count.
     pub secret_file: Utf8PathBuf,
-}
-
-/// Kinds of forges, by how they sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Forge {
-    /// HMAC-SHA256 of the body in `X-Hub-Signature-256`.
-    Github,
-    /// The secret itself in `X-Gitlab-Token`.
-    Gitlab,
-    /// HMAC-SHA256 of the body in `X-Gitea-Signature` (Gitea and Forgejo).
-    Gitea,
 }
 
 /// What is run when which reference changes where.
@@ -273,6 +304,7 @@ impl Settings {
             }
             outside(&format!("{at}.run.source_dir"), &one.run, &mut problems);
         }
+        super::telling::check(self, &mut problems);
         problems
     }
 
@@ -286,11 +318,19 @@ impl Settings {
     pub fn below(mut self, base: &camino::Utf8Path) -> Self {
         let join = |path: &mut Utf8PathBuf| *path = base.join(&*path);
         self.socket.iter_mut().for_each(join);
+        if let Some(mail) = &mut self.mail {
+            mail.password_file.iter_mut().for_each(join);
+            mail.templates.iter_mut().for_each(join);
+        }
         for repository in &mut self.repositories {
             join(&mut repository.path);
             if let Some(webhook) = &mut repository.webhook {
                 join(&mut webhook.secret_file);
             }
+            if let Some(status) = &mut repository.status {
+                join(&mut status.token_file);
+            }
+            (repository.hooks.iter_mut()).for_each(|h| join(&mut h.secret_file));
             repository
                 .rules
                 .iter_mut()

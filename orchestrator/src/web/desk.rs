@@ -63,6 +63,20 @@ fn by_hand() -> Priority {
     Priority::Try
 }
 
+/// A patch series that somebody wants looked at before it is in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// The repository's name in the settings.
+    pub repository: String,
+    /// What it applies to: a branch, a tag or a commit.
+    pub base: String,
+    /// The rule of the repository that says what is run.
+    pub rule: String,
+    /// Mails, as `git format-patch --stdout` writes them.
+    pub series: String,
+}
+
 /// The daemon, as the web sees it.
 pub trait Desk: Send + Sync + 'static {
     /// Takes a webhook of a repository. Where this says `Queued`, the jobs are on the disk.
@@ -78,5 +92,12 @@ pub trait Desk: Send + Sync + 'static {
         &'a self,
         order: &'a Order,
         delivery: &'a str,
+    ) -> Answer<'a, Result<Taken, Refused>>;
+
+    /// Takes a patch series. The same series on the same base a second time queues nothing.
+    fn attempt<'a>(
+        &'a self,
+        series: &'a Series,
+        who: &'a str,
     ) -> Answer<'a, Result<Taken, Refused>>;
 }

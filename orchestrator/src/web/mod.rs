@@ -32,7 +32,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use desk::{Answer, Desk, Order, Refused, Taken};
+pub use desk::{Answer, Desk, Order, Refused, Series, Taken};
 pub use metrics::Metrics;
 pub use serve::serve;
 

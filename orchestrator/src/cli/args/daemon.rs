@@ -28,6 +28,28 @@ pub struct QueueArgs {
     pub json: bool,
 }
 
+/// `fallout try`
+#[derive(Debug, Args)]
+pub struct TryArgs {
+    /// Mails as git format-patch --stdout writes them [default: standard input]
+    pub series: Option<Utf8PathBuf>,
+    /// The repository's name in the daemon's settings
+    #[arg(long, value_name = "NAME")]
+    pub repository: String,
+    /// What the series applies to: a branch, a tag or a commit
+    #[arg(long, value_name = "REV")]
+    pub base: String,
+    /// The rule that says what is run
+    #[arg(long, value_name = "NAME")]
+    pub rule: String,
+    /// The file with a token that has the scope 'try'
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Utf8PathBuf,
+    /// The daemon [default: the one of this machine]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
 /// `fallout hook`
 #[derive(Debug, Subcommand)]
 pub enum HookCommand {

@@ -15,7 +15,7 @@ use crate::trigger::choice::{choose, spec};
 use crate::trigger::hook::{is_object, is_reference};
 use crate::trigger::settings::{Repository, Webhook};
 use crate::trigger::webhook::{self, Said};
-use crate::web::{Answer, Desk, Order, Refused, Taken};
+use crate::web::{Answer, Desk, Order, Refused, Series, Taken};
 
 use super::Daemon;
 use super::intake::paths;
@@ -43,6 +43,14 @@ impl Desk for Counter {
         delivery: &'a str,
     ) -> Answer<'a, Result<Taken, Refused>> {
         Box::pin(self.by_hand(order, delivery))
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        series: &'a Series,
+        who: &'a str,
+    ) -> Answer<'a, Result<Taken, Refused>> {
+        Box::pin(self.tried(series, who))
     }
 }
 
@@ -134,6 +142,21 @@ impl Counter {
         self.accept(delivery, &[job], "order").await
     }
 
+    async fn tried(&self, series: &Series, who: &str) -> Result<Taken, Refused> {
+        let settings = &self.0.settings;
+        let repository = settings.repository(&series.repository).ok_or_else(|| {
+            let names = settings.repositories.iter().map(|r| r.name.as_str());
+            Refused::Unknown(nearest("repository", &series.repository, names))
+        })?;
+        let (daemon, repository) = (self.0.clone(), repository.clone());
+        let (series, who) = (series.clone(), who.to_owned());
+        let taken = tokio::task::spawn_blocking(move || {
+            super::tries::take(&daemon, &repository, &series, &who)
+        });
+        let (job, delivery) = taken.await.map_err(trouble)??;
+        self.accept(&delivery, &[job], "try").await
+    }
+
     async fn accept(
         &self,
         delivery: &str,
@@ -165,7 +188,11 @@ async fn touched(repository: &Repository, change: &ChangeSet) -> Option<Vec<Stri
     asked.await.ok().flatten()
 }
 
-fn nearest<'a>(what: &str, given: &str, names: impl Iterator<Item = &'a str> + Clone) -> String {
+pub(super) fn nearest<'a>(
+    what: &str,
+    given: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> String {
     let near = did_you_mean(given, names).map_or(String::new(), |n| format!("; {n}"));
     format!("no {what} '{given}'{near}")
 }

@@ -16,7 +16,10 @@
 
 mod desk;
 mod intake;
+mod poll;
+mod teller;
 pub mod token;
+mod tries;
 mod worker;
 
 use std::sync::Arc;
@@ -110,7 +113,12 @@ async fn serve(context: Context, settings: Settings) -> Outcome {
         stop: CancellationToken::new(),
         knocked: Notify::new(),
     });
+    let teller = teller::Teller::open(&daemon).await?;
     let web = open_web(&daemon, listener)?;
+    let teller = tokio::spawn(teller.work());
+    for repository in &daemon.settings.repositories {
+        tokio::spawn(poll::watch(daemon.clone(), repository.clone()));
+    }
     let mut runs: JoinSet<()> = JoinSet::new();
     for job in daemon.queue.taken().await? {
         info!(job = job.id, run = job.run, "going on with a run");
@@ -145,6 +153,7 @@ async fn serve(context: Context, settings: Settings) -> Outcome {
     daemon.stop.cancel();
     while runs.join_next().await.is_some() {}
     let _ = web.await;
+    let _ = teller.await;
     let _ = std::fs::remove_file(&socket);
     let _ = std::fs::remove_file(address_path(&daemon.context));
     Ok(Exit::Clean)

@@ -103,7 +103,10 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         .repository(&change.repository)
         .ok_or_else(|| Failure::usage(format!("no repository '{}'", change.repository)))?;
     let tree = daemon.trees().join(&change.repository).join(&change.new);
-    let dir = git_dir(&repository.path);
+    let dir = match change.reference.starts_with(super::teller::TRIED) {
+        true => super::tries::home(daemon, repository, &change.new)?,
+        false => git_dir(&repository.path),
+    };
     if let Some(remote) = &repository.remote
         && !tree.is_dir()
         && history::commit(&dir, &change.new)

@@ -16,6 +16,8 @@ pub enum Scope {
     Submit,
     /// Cancel runs.
     Cancel,
+    /// Have patch series tried.
+    Try,
 }
 
 impl Scope {
@@ -24,6 +26,7 @@ impl Scope {
         match self {
             Self::Submit => "submit",
             Self::Cancel => "cancel",
+            Self::Try => "try",
         }
     }
 }
@@ -35,8 +38,9 @@ impl FromStr for Scope {
         match s {
             "submit" => Ok(Self::Submit),
             "cancel" => Ok(Self::Cancel),
+            "try" => Ok(Self::Try),
             other => Err(format!(
-                "'{other}' is not a scope: expected submit or cancel"
+                "'{other}' is not a scope: expected submit, cancel or try"
             )),
         }
     }

@@ -10,11 +10,12 @@ mod queue;
 pub(super) mod runs;
 pub(super) mod signoffs;
 pub(super) mod take;
+mod tries;
 
 use std::sync::OnceLock;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -76,6 +77,9 @@ pub(super) const ROUTES: &[Route] = &[
     ("/signoffs/{signoff}", &["get"], || get(signoffs::one)),
     ("/signoffs/{signoff}/signature", &["get"], || {
         get(signoffs::signature)
+    }),
+    ("/try", &["post"], || {
+        post(tries::take).layer(DefaultBodyLimit::max(tries::BYTES))
     }),
     ("/events", &["get"], || get(live::all)),
     ("/openapi.json", &["get"], || get(document)),

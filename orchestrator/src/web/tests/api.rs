@@ -361,6 +361,31 @@ async fn nothing_is_written_without_a_token_that_may() {
 }
 
 #[tokio::test]
+async fn a_series_needs_its_own_scope_and_may_be_large() {
+    let site = Site::new().await;
+    let series = "x".repeat(1 << 20);
+    let body = |r: &str| {
+        json!({"repository": r, "base": "main", "rule": "all", "series": series}).to_string()
+    };
+    for (token, repository, status) in [
+        (None, "q", 401),
+        (Some("token-of-all"), "q", 403),
+        (Some("token-of-try-q"), "r", 403),
+        (Some("token-of-try-q"), "q", 202),
+    ] {
+        let (got, answer) = site.write("/api/v1/try", token, &body(repository)).await;
+        assert_eq!(got.as_u16(), status, "{token:?} {repository}: {answer}");
+    }
+    let noted = site.desk.0.lock().unwrap().join("\n");
+    assert_eq!(noted, format!("q {} try-q", 1 << 20));
+    let whole = format!("{}{}", body("q"), " ".repeat(4 << 20));
+    let (got, _) = site
+        .write("/api/v1/try", Some("token-of-try-q"), &whole)
+        .await;
+    assert_eq!(got, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
 async fn orders_that_are_no_orders_are_refused() {
     let site = Site::new().await;
     let token = Some("token-of-all");

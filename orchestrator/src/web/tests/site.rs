@@ -64,6 +64,16 @@ impl Desk for Notes {
         self.0.lock().unwrap().push(note);
         Box::pin(async { Ok(Taken::Queued(vec![8])) })
     }
+
+    fn attempt<'a>(
+        &'a self,
+        series: &'a crate::web::Series,
+        who: &'a str,
+    ) -> Answer<'a, Result<Taken, Refused>> {
+        let note = format!("{} {} {who}", series.repository, series.series.len());
+        self.0.lock().unwrap().push(note);
+        Box::pin(async { Ok(Taken::Queued(vec![9])) })
+    }
 }
 
 pub struct Site {
@@ -274,6 +284,7 @@ impl Site {
         for (name, scopes, repositories) in [
             ("all", vec![Scope::Submit, Scope::Cancel], vec![]),
             ("submit", vec![Scope::Submit], vec![]),
+            ("try-q", vec![Scope::Try], vec!["q".to_owned()]),
             (
                 "only-q",
                 vec![Scope::Submit, Scope::Cancel],

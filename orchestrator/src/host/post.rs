@@ -1,0 +1,187 @@
+//! Letters over HTTP: commit states to forges, webhooks out.
+//!
+//! Nothing of an address or a token is in an error: both can be secrets, and errors go to the log.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use hmac::{Hmac, Mac as _};
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::model::telling::{CommitState, Forge, Status};
+
+/// How long one delivery may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Makes rustls' cryptography known, once for a process.
+pub(super) fn crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Somebody else's choice is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// A client for all deliveries.
+pub fn client() -> Result<Client, String> {
+    crypto();
+    Client::builder()
+        .timeout(TIMEOUT)
+        .connect_timeout(Duration::from_secs(10))
+        // What is told is not told to somebody else.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("fallout/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| e.to_string())
+}
+
+/// A commit's state.
+#[derive(Debug, Clone)]
+pub struct CommitStatus<'a> {
+    /// The commit.
+    pub commit: &'a str,
+    /// What it is the status of.
+    pub context: &'a str,
+    /// The state.
+    pub state: CommitState,
+    /// One short sentence.
+    pub description: &'a str,
+    /// A page.
+    pub link: Option<&'a str>,
+}
+
+fn state_word(forge: Forge, state: CommitState) -> &'static str {
+    match (forge, state) {
+        (_, CommitState::Pending) => "pending",
+        (_, CommitState::Success) => "success",
+        (Forge::Gitlab, CommitState::Failure) => "failed",
+        (_, CommitState::Failure) => "failure",
+        // GitLab knows no error; `failed` would put the blame on the commit.
+        (Forge::Gitlab, CommitState::Error) => "canceled",
+        (_, CommitState::Error) => "error",
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for b in text.bytes() {
+        match b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            true => out.push(char::from(b)),
+            false => out.push_str(&format!("%{b:02X}")),
+        }
+    }
+    out
+}
+
+/// Tells a forge the state of a commit.
+pub async fn status(
+    client: &Client,
+    to: &Status,
+    token: &str,
+    what: &CommitStatus<'_>,
+) -> Result<(), String> {
+    let api = to.api.trim_end_matches('/');
+    let state = state_word(to.forge, what.state);
+    let (address, body) = match to.forge {
+        Forge::Gitlab => (
+            format!(
+                "{api}/projects/{}/statuses/{}",
+                encoded(&to.project),
+                what.commit
+            ),
+            json!({"state": state, "name": what.context, "description": what.description,
+                   "target_url": what.link}),
+        ),
+        Forge::Github | Forge::Gitea => (
+            format!("{api}/repos/{}/statuses/{}", to.project, what.commit),
+            json!({"state": state, "context": what.context, "description": what.description,
+                   "target_url": what.link}),
+        ),
+    };
+    let request = client.post(address);
+    let request = match to.forge {
+        Forge::Github => request
+            .bearer_auth(token)
+            .header("accept", "application/vnd.github+json"),
+        Forge::Gitea => request.header("authorization", format!("token {token}")),
+        Forge::Gitlab => request.header("private-token", token),
+    };
+    match send(request, without_null(body)).await {
+        // GitLab refuses a state that the commit has already.
+        Err(why) if to.forge == Forge::Gitlab && why.contains("Cannot transition") => Ok(()),
+        other => other,
+    }
+}
+
+fn without_null(mut body: Value) -> Vec<u8> {
+    if let Some(fields) = body.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    body.to_string().into_bytes()
+}
+
+/// Asks a daemon for something: status and body of its answer.
+pub async fn ask(url: &str, token: &str, body: &Value) -> Result<(u16, String), String> {
+    let request = client()?
+        .post(url)
+        .bearer_auth(token)
+        .header("content-type", "application/json")
+        .body(body.to_string());
+    let answer = request.send().await.map_err(|e| chain(&e))?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await.map_err(|e| chain(&e))?))
+}
+
+/// Sends a webhook, signed as GitHub and Gitea sign theirs.
+pub async fn hook(
+    client: &Client,
+    url: &str,
+    secret: &[u8],
+    delivery: &str,
+    body: &str,
+) -> Result<(), String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|e| e.to_string())?;
+    mac.update(body.as_bytes());
+    let bytes = mac.finalize().into_bytes();
+    let signature: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let request = client
+        .post(url)
+        .header("x-fallout-event", "job")
+        .header("x-fallout-delivery", delivery)
+        .header("x-fallout-signature-256", format!("sha256={signature}"));
+    send(request, body.as_bytes().to_vec()).await
+}
+
+async fn send(request: RequestBuilder, body: Vec<u8>) -> Result<(), String> {
+    let request = request
+        .header("content-type", "application/json")
+        .body(body);
+    let answer = request.send().await;
+    let answer = answer.map_err(|e| chain(&e.without_url()))?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    // What a forge says of a mistake helps; what a stranger says is cut short.
+    let said = match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            let bytes = answer.bytes().await.unwrap_or_default();
+            super::text::line(bytes.get(..500).unwrap_or(&bytes), 200)
+        }
+        _ => String::new(),
+    };
+    Err(format!("answered {status} {said}").trim_end().to_owned())
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        said = format!("{said}: {one}");
+        cause = one.source();
+    }
+    said
+}

@@ -9,96 +9,12 @@ use crate::model::{
     Answer, CellId, Finding, FindingKind, News, PortName, Side, StageResult, Traits,
 };
 
+use super::evidence::{CellSeen, Changed, Evidence, RunSeen};
 use super::freeze;
 use super::policy::{Freeze, Open, Policy, Variant};
 
-/// What was seen, or why it could not be.
-pub type Told<T> = Result<T, String>;
-
 /// Lines of evidence that are kept of one line.
 const TOLD: usize = 40;
-
-/// A finished run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunSeen {
-    /// The run.
-    pub run: String,
-    /// When it began.
-    pub started: jiff::Timestamp,
-    /// The user ended it early.
-    pub interrupted: bool,
-    /// Its findings.
-    pub findings: Vec<Finding>,
-    /// Cells that say nothing through no fault of what was tested.
-    pub host_faults: usize,
-    /// The candidate's cells.
-    pub cells: Vec<CellSeen>,
-    /// What kernel variants were made of.
-    pub variants: BTreeMap<String, Traits>,
-}
-
-/// A cell of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CellSeen {
-    /// Which.
-    pub id: CellId,
-    /// How its stages ended.
-    pub stage: StageResult,
-    /// Cases that it is about.
-    pub cases: usize,
-    /// Cases that ended badly in any attempt that counts.
-    pub bad: usize,
-    /// Cases that never ran.
-    pub missed: usize,
-    /// What its guests' kernels said they are.
-    pub kernels: Vec<String>,
-}
-
-/// How the files of a build and its set lists differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetsSeen {
-    /// Paths that were compared.
-    pub paths: usize,
-    /// In DESTDIR, in no list.
-    pub extra: Vec<String>,
-    /// In a list, not in DESTDIR.
-    pub missing: Vec<String>,
-}
-
-/// A file at the branch point and now; none where it is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// Its path in the repository.
-    pub path: String,
-    /// At the branch point.
-    pub old: Option<String>,
-    /// Now.
-    pub new: Option<String>,
-}
-
-/// What a frozen branch is judged by.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FreezeSeen {
-    /// Files that the lists of paths are about, by field: how many there are, and those that differ.
-    pub files: BTreeMap<&'static str, Told<(usize, Vec<Changed>)>>,
-    /// Libraries that were compared, and what differs.
-    pub abi: Option<Told<(usize, Vec<String>)>>,
-}
-
-/// Everything that was seen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
-    /// Runs of the revision, newest first.
-    pub runs: Vec<RunSeen>,
-    /// Runs of the nightly matrix on the branch, newest first.
-    pub nightlies: Told<Vec<RunSeen>>,
-    /// Builds and their set lists, by port.
-    pub set_lists: BTreeMap<String, Told<SetsSeen>>,
-    /// Against the branch point; why not, where that could not be found.
-    pub freeze: Told<FreezeSeen>,
-    /// Today, for waivers.
-    pub today: Date,
-}
 
 /// A line before waivers.
 struct Draft {
@@ -364,6 +280,14 @@ fn is_open(finding: &Finding, open: Open) -> bool {
     }
 }
 
+/// Whether the attempts leave open that a finding is one of these.
+fn could_be(finding: &Finding, open: Open) -> bool {
+    let certainty = finding.certainty.as_ref();
+    open == Open::ArchOnly
+        && finding.kind != FindingKind::Fixed
+        && certainty.is_some_and(|c| c.arch_only == Answer::NotYetKnown)
+}
+
 /// Of each suite the findings of the newest run that ended: what an older one found of the same
 /// revision was looked at again.
 fn findings(seen: &Evidence, open: Open) -> Draft {
@@ -372,6 +296,7 @@ fn findings(seen: &Evidence, open: Open) -> Draft {
     let mut looked: BTreeMap<&str, Vec<(&PortName, &str)>> = BTreeMap::new();
     let mut runs = Vec::new();
     let mut faults = 0;
+    let mut perhaps = Vec::new();
     for run in seen.runs.iter().filter(|r| !r.interrupted) {
         // A suite of which a newer run had every cell that this one has.
         let fresh: Vec<&str> = run
@@ -392,6 +317,8 @@ fn findings(seen: &Evidence, open: Open) -> Draft {
             if fresh.contains(&finding.suite.as_str()) && is_open(finding, open) {
                 told.push(finding.sentence.clone());
                 found_in.push(run.run.clone());
+            } else if fresh.contains(&finding.suite.as_str()) && could_be(finding, open) {
+                perhaps.push(finding.sentence.clone());
             }
         }
         for cell in &run.cells {
@@ -401,6 +328,11 @@ fn findings(seen: &Evidence, open: Open) -> Draft {
     }
     if runs.is_empty() {
         return Draft::new(Say::Unknown, "no finished run of this revision");
+    }
+    if told.is_empty() && !perhaps.is_empty() {
+        let what = number(perhaps.len(), "finding");
+        let why = format!("{what} may be one: not yet known");
+        return Draft::new(Say::Unknown, why).told(perhaps).on(runs);
     }
     match (told.len(), faults) {
         (0, 0) => {

@@ -13,11 +13,13 @@
 
 mod abi;
 mod decide;
+mod evidence;
 mod freeze;
 mod policy;
 #[cfg(test)]
 mod tests;
 
 pub use abi::{Symbol, differences, symbols};
-pub use decide::{CellSeen, Changed, Evidence, FreezeSeen, RunSeen, SetsSeen, Told, decide};
+pub use decide::decide;
+pub use evidence::{CellSeen, Changed, Evidence, FreezeSeen, RunSeen, SetsSeen, Told};
 pub use policy::{Abi, Compat32, Freeze, Nightlies, Open, Policy, SetLists, Variant};

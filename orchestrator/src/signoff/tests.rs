@@ -246,6 +246,42 @@ fn each_thing_that_is_wrong_is_told_as_what_it_is() {
 }
 
 #[test]
+fn what_may_be_arch_only_is_no_go_by_either_line() {
+    let mut seen = good();
+    let mut one = Finding::new(FindingKind::Undecided, News::Known, "atf", None, "s".into());
+    one.certainty = Some(crate::model::Certainty {
+        arch_only: crate::model::Answer::NotYetKnown,
+        arch_only_posterior: 0.85,
+        posterior: 0.85,
+        explanations: vec![],
+    });
+    seen.runs[0].findings = vec![one];
+    assert_eq!(
+        against(&seen),
+        [
+            "findings.arch_only unknown: 1 finding may be one: not yet known",
+            "findings.not_yet_known no-go: 1 finding",
+        ]
+    );
+}
+
+/// The policy that the documentation shows.
+#[test]
+fn the_documentation_shows_a_policy_that_is_one() {
+    let text = include_str!("../../../docs/signoff.md");
+    let yaml = text.split("```yaml\n").nth(1).unwrap();
+    let policy: Policy = serde_yaml::from_str(yaml.split("```").next().unwrap()).unwrap();
+    assert_eq!(policy.check(), []);
+    for line in policy.lines() {
+        let kind = line.split('.').next().unwrap().to_owned();
+        assert!(
+            text.contains(&format!("`{kind}")),
+            "{line} is not explained"
+        );
+    }
+}
+
+#[test]
 fn a_table_that_is_not_understood_does_not_pass() {
     let mut seen = good();
     let odd = changed("s", "1 STD { int|sys||a(void); }\n", "calls: [a, b]\n");

@@ -103,3 +103,63 @@ fn of(settings: &Settings, at: &str, repository: &Repository, problems: &mut Vec
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(yaml: &str) -> Vec<String> {
+        let settings: Settings = serde_yaml::from_str(&format!("format: 1\n{yaml}")).unwrap();
+        settings.check().into_iter().map(|p| p.path).collect()
+    }
+
+    /// Every piece of settings that the documentation shows.
+    #[test]
+    fn the_documentation_shows_settings_that_are_some() {
+        let text = include_str!("../../../docs/daemon.md");
+        let blocks = text.split("```yaml\n").skip(1);
+        let mut seen = 0;
+        for block in blocks.filter_map(|b| b.split("```").next()) {
+            let block = block.strip_prefix("format: 1\n").unwrap_or(block);
+            assert_eq!(problems(block), [""; 0], "{block}");
+            seen += 1;
+        }
+        assert!(seen >= 4, "{seen}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_its_place() {
+        let yaml = "
+public_url: ci.example.org
+mail: {from: fallout, host: '', user: u}
+repositories:
+  - name: r
+    path: r.git
+    poll: {every: 1s, refs: ['[']}
+    status: {forge: github, api: ftp://x, project: ../.., token_file: t}
+    hooks: [{name: a, url: 'http://x/', secret_file: s}, {name: a, url: '', secret_file: s}]
+    mail: {to: ['a@b@c']}
+  - {name: q, path: q.git, mail: {}}
+";
+        assert_eq!(
+            problems(yaml),
+            [
+                "public_url",
+                "mail.from",
+                "mail.host",
+                "mail.user",
+                "repositories[0].status.api",
+                "repositories[0].status.project",
+                "repositories[0].hooks[1].url",
+                "repositories[0].hooks[1].name",
+                "repositories[0].mail.to[0]",
+                "repositories[0].poll",
+                "repositories[0].poll.every",
+                "repositories[0].poll.refs",
+                "repositories[1].mail",
+            ]
+        );
+        let nobody = "repositories: [{name: r, path: r.git, mail: {to: [a@b]}}]";
+        assert_eq!(problems(nobody), ["repositories[0].mail"]);
+    }
+}

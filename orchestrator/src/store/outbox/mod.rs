@@ -26,7 +26,7 @@ use crate::model::telling::{Letter, Outgoing, Thread};
 
 use super::{StoreError, index};
 
-const MIGRATIONS: [&str; 1] = [include_str!("0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// How long after a failure it is tried again at first; twice as long each time.
 const FIRST: Duration = Duration::from_secs(10);

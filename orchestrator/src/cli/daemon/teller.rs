@@ -117,7 +117,8 @@ impl Teller {
             letters.extend(tell::status(&what));
         }
         let mut threads = Vec::new();
-        if let Some(to) = &repository.mail {
+        // Nobody's commit yet: a list hears of it when it is in.
+        if let Some(to) = repository.mail.as_ref().filter(|_| !tried) {
             let known = self.outbox.threads(&place).await?;
             let (mails, changed) = tell::mails(&what, to, &self.domain, &self.words, &known);
             letters.extend(mails);

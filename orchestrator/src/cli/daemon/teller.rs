@@ -39,7 +39,8 @@ pub const TRIED: &str = "refs/fallout/try/";
 pub struct Teller {
     daemon: Arc<Daemon>,
     outbox: Outbox,
-    client: reqwest::Client,
+    /// Or why there is none: a host without certificates can still run what is asked for.
+    client: Result<reqwest::Client, String>,
     words: Words,
     domain: String,
 }
@@ -54,7 +55,7 @@ impl Teller {
         let domain = smtp.map(|s| mail::domain(&s.from)).transpose();
         Ok(Self {
             outbox: Outbox::open(path.as_std_path(), newest).await?,
-            client: post::client().map_err(Failure::host)?,
+            client: post::client(),
             words: words(dir)?,
             domain: domain
                 .map_err(|why| Failure::usage(format!("mail.from: {why}")))?
@@ -228,6 +229,7 @@ impl Teller {
     }
 
     async fn deliver(&self, letter: &Waiting) -> Result<(), String> {
+        let client = || self.client.as_ref().map_err(Clone::clone);
         let absent = || "the settings do not ask for it any more".to_owned();
         match &letter.letter {
             Letter::Status {
@@ -248,7 +250,7 @@ impl Teller {
                     description,
                     link: link.as_deref(),
                 };
-                post::status(&self.client, to, &token, &what).await
+                post::status(client()?, to, &token, &what).await
             }
             Letter::Hook {
                 repository,
@@ -258,7 +260,7 @@ impl Teller {
                 let hooks = &self.repository(repository)?.hooks;
                 let hook = hooks.iter().find(|h| h.name == *name).ok_or_else(absent)?;
                 let key = secret(&hook.secret_file).await?;
-                post::hook(&self.client, &hook.url, key.as_bytes(), &letter.key, body).await
+                post::hook(client()?, &hook.url, key.as_bytes(), &letter.key, body).await
             }
             Letter::Mail {
                 to,

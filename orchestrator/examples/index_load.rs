@@ -41,6 +41,7 @@ fn write_run(runs: &Path, number: usize) -> usize {
         ports: vec![],
         suites: vec![],
         fresh: false,
+        reference: None,
         baselines: Default::default(),
         revisions: [("base".to_owned(), format!("{number:040x}"))].into(),
     };

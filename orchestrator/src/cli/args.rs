@@ -190,8 +190,9 @@ pub struct RunArgs {
     /// Which part of it
     #[command(flatten)]
     pub only: Selection,
-    /// Compare with this, whatever the matrix says: none, unpatched (or stock), parent, last-good,
-    /// last, or the beginning of a run's id; another run's results are taken and not run again
+    /// Compare with this, whatever the matrix says: none, unpatched (or stock), parent,
+    /// branch-point:REF, last-good, last, or the beginning of a run's id. Another run's results are
+    /// taken and not run again; a commit that no run has tested is run beside
     #[arg(long, value_name = "WHAT")]
     pub baseline: Option<String>,
     /// Run every cell again, whatever the cache knows

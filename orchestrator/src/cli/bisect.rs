@@ -1,7 +1,8 @@
 //! `fallout bisect`: which patch of the series, or which commit, brought a failure.
 
-use crate::engine::bisect::{self, Ended, News, Order, Revision, Tried, Wanted};
+use crate::engine::bisect::{self, Ended, News, Order, Tried, Wanted};
 use crate::engine::bus::Bus;
+use crate::engine::revisions::{self, Revision};
 use crate::host::text;
 use crate::model::{CellId, Side, StageResult};
 use crate::verdict::bisect::Place;
@@ -19,8 +20,8 @@ pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
     let setup = &subject.setup;
     let suite = &subject.cell.id.suite;
     let revisions = match &args.range {
-        Some(range) => bisect::commits(setup, suite, range)?,
-        None => bisect::series(setup, suite)?,
+        Some(range) => revisions::commits(setup, suite, range)?,
+        None => revisions::series(setup, suite)?,
     };
     let wanted = wanted(&subject, args)?;
     let known = match args.range {

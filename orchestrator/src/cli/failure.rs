@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-use crate::engine::{Memory, Setup};
+use crate::engine::{Memory, Setup, baseline};
 use crate::model::outcome::Sense;
 use crate::model::{Attempt, CaseId, CellResult, Side, StageResult};
 use crate::plan::Work;
@@ -93,7 +93,8 @@ pub fn find(context: &Context, about: &FailureArgs, side: Side) -> Result<Subjec
         ports: vec![cell.id.port.0.clone()],
         suites: vec![cell.id.suite.clone()],
     };
-    let setup = super::run::setup(context, &matrix, &only, false, None)?;
+    let mut setup = super::run::setup(context, &matrix, &only, false, None)?;
+    baseline::prepare(&mut setup, &record.baselines);
     context.dirs.make_runtime()?;
     let plan = setup.plan(&Memory::load(&setup.dirs))?;
     let now = plan

@@ -31,6 +31,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Outcome {
         suites: args.only.suites.clone(),
         fresh: args.fresh,
         revisions,
+        reference: None,
         baselines,
     };
     let run = RunDir::create(setup.dirs.runs().as_std_path(), &record)?;

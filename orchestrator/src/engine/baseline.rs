@@ -1,121 +1,266 @@
-//! What a run is compared with: nothing, its own tree without patches, or what another run tested.
+//! What a run is compared with: nothing, its own tree without patches, another commit, or what another
+//! run tested.
 //!
 //! Another run's results are taken as they are, and nothing is run for them: they are copied into
-//! this run, so that it can be read when the other one is gone. Chosen once, at the beginning, and
-//! kept in the run's record: a run that is resumed is compared with the same.
+//! this run, so that it can be read when the other one is gone. A commit that no run has tested is run
+//! as this run's baseline side: whether there is an answer is no matter of luck. Chosen once, at the
+//! beginning, and kept in the run's record: a run that is resumed is compared with the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::host::git;
 use crate::model::problem::did_you_mean;
-use crate::model::{CellResult, Key, Side};
-use crate::plan::Suite;
-use crate::plan::matrix::Baseline;
+use crate::model::{CellId, CellResult, Side};
+use crate::plan::baseline::WORDS;
+use crate::plan::{Baseline, Suite};
 use crate::store::StoreError;
 use crate::store::cells;
 use crate::store::runs::{self, ComparedWith, RunDir, RunRecord};
 use crate::verdict::before::Named;
 
 use super::RunError;
-use super::bisect;
+use super::ancestry::{Ancestry, Pushed, short};
 use super::facts::Setup;
 use super::run::Dispatch;
-
-/// The words beside a run's name.
-const WORDS: [&str; 6] = ["none", "unpatched", "stock", "parent", "last-good", "last"];
 
 /// Runs that are looked at for a good one at most, the newest.
 const LOOKED_AT: usize = 500;
 
 /// Chooses by the user's word, or else by the matrix, for each suite. Nothing is chosen for a suite
-/// that the matrix decides alone. `parent` is what the run of the parent would have as its revision,
-/// where the caller knows. What the user asks for and is not there is an error; what the matrix asks
-/// for and is not there yet is no baseline, told in the second value.
+/// that the matrix decides alone. What the user asks for and is not there is an error; what the matrix
+/// asks for and is not there yet is no baseline, told in the second value. Blocks.
 pub fn choose(
     setup: &Setup,
     word: Option<&str>,
-    parent: Option<&str>,
+    pushed: Option<&Pushed>,
 ) -> Result<(BTreeMap<String, ComparedWith>, Vec<String>), RunError> {
     let mut chosen = BTreeMap::new();
     let mut notes = Vec::new();
     for suite in &setup.resolved.suites {
-        let with = match (word, suite.baseline) {
-            (Some(word), _) => by_word(setup, suite, word, parent)?,
+        let choice = Choice {
+            setup,
+            suite,
+            pushed,
+        };
+        let with = match (word, &suite.baseline) {
+            (Some(word), _) => choice.by_word(word)?,
             (None, Baseline::None | Baseline::Unpatched) => continue,
-            (None, asked @ (Baseline::LastGood | Baseline::Parent)) => {
-                let found = match asked {
-                    Baseline::Parent => parent_run(setup, suite, parent),
-                    _ => last_good(setup, suite),
-                };
-                match found {
-                    Ok(with) => with,
-                    Err(RunError::Input(why)) => {
-                        notes.push(format!("suite {} has no baseline: {why}", suite.name));
-                        ComparedWith::Nothing
-                    }
-                    Err(error) => return Err(error),
+            (None, asked) => match choice.by(asked) {
+                Ok(with) => with,
+                Err(RunError::Input(why)) => {
+                    notes.push(format!("suite {} has no baseline: {why}", suite.name));
+                    ComparedWith::Nothing
                 }
-            }
+                Err(error) => return Err(error),
+            },
         };
         chosen.insert(suite.name.clone(), with);
     }
     Ok((chosen, notes))
 }
 
-/// Makes a setup what was chosen: only an unpatched side is run.
+/// Makes a setup what was chosen: only an unpatched side and another commit are run.
 pub fn prepare(setup: &mut Setup, chosen: &BTreeMap<String, ComparedWith>) {
     for suite in &mut setup.resolved.suites {
-        suite.baseline = match chosen.get(&suite.name) {
-            Some(ComparedWith::Unpatched) => Baseline::Unpatched,
-            Some(ComparedWith::Nothing | ComparedWith::Run { .. }) => Baseline::None,
-            None => suite.baseline,
+        let Some(with) = chosen.get(&suite.name) else {
+            continue;
         };
-    }
-}
-
-fn by_word(
-    setup: &Setup,
-    suite: &Suite,
-    word: &str,
-    parent: Option<&str>,
-) -> Result<ComparedWith, RunError> {
-    match word {
-        "none" => Ok(ComparedWith::Nothing),
-        "unpatched" | "stock" if suite.project.patches.is_some() => Ok(ComparedWith::Unpatched),
-        "unpatched" | "stock" => Err(RunError::Input(format!(
-            "--baseline {word}: suite {} has no patches: both sides would be the same; expected \
-             parent, last-good or a run",
-            suite.name
-        ))),
-        "parent" => parent_run(setup, suite, parent),
-        "last-good" => last_good(setup, suite),
-        name => {
-            let found = RunDir::find(setup.dirs.runs().as_std_path(), name);
-            let dir = found.map_err(|error| match error {
-                StoreError::NoSuchRun { .. } => RunError::Input(no_such_run(name, &error)),
-                other => other.into(),
-            })?;
-            let record = dir.record()?;
-            if !has_suite(&dir, suite)? {
-                return Err(RunError::Input(format!(
-                    "--baseline {name}: run {} of matrix {} has no results of suite {}",
-                    record.id, record.matrix, suite.name
-                )));
-            }
-            Ok(with(record, ""))
+        suite.baseline = match with {
+            ComparedWith::Unpatched => Baseline::Unpatched,
+            _ => Baseline::None,
+        };
+        if let ComparedWith::Commit { source, .. } = with {
+            suite.base = Some(source.clone());
         }
     }
 }
 
-fn no_such_run(name: &str, error: &StoreError) -> String {
-    let near = did_you_mean(name, WORDS.iter().copied());
-    let near = near.map_or(String::new(), |near| format!("; {near}"));
-    format!(
-        "--baseline {name}: {error}; or one of {}{near}",
-        WORDS.join(", ")
-    )
+/// The choice for one suite.
+struct Choice<'a> {
+    setup: &'a Setup,
+    suite: &'a Suite,
+    pushed: Option<&'a Pushed>,
+}
+
+impl Choice<'_> {
+    fn by_word(&self, word: &str) -> Result<ComparedWith, RunError> {
+        let word = if word == "stock" { "unpatched" } else { word };
+        if let Ok(asked) = word.parse() {
+            return self.by(&asked);
+        }
+        if let Some(reference) = word.strip_prefix("branch-point:") {
+            return Err(RunError::Input(format!(
+                "--baseline {word}: '{reference}' is no reference: expected a branch, a tag or a commit, \
+                 for example branch-point:main"
+            )));
+        }
+        let dir = self.run_of_name(word)?;
+        let record = dir.record()?;
+        if self.shows(&dir)?.is_empty() {
+            return Err(RunError::Input(format!(
+                "--baseline {word}: run {} of matrix {} has no results of suite {} on any port of this run",
+                record.id, record.matrix, self.suite.name
+            )));
+        }
+        Ok(with(record, ""))
+    }
+
+    fn run_of_name(&self, word: &str) -> Result<RunDir, RunError> {
+        let found = RunDir::find(self.setup.dirs.runs().as_std_path(), word);
+        found.map_err(|error| match error {
+            StoreError::NoSuchRun { .. } => {
+                let words = || WORDS.into_iter().chain(["stock", "last"]);
+                let near = did_you_mean(word, words());
+                let near = near.map_or(String::new(), |near| format!("; {near}"));
+                let words: Vec<&str> = words().collect();
+                RunError::Input(format!(
+                    "--baseline {word}: {error}; or one of {}{near}",
+                    words.join(", ")
+                ))
+            }
+            other => other.into(),
+        })
+    }
+
+    fn by(&self, asked: &Baseline) -> Result<ComparedWith, RunError> {
+        let suite = self.suite;
+        match asked {
+            Baseline::None => Ok(ComparedWith::Nothing),
+            Baseline::Unpatched if suite.tested().patches.is_some() => Ok(ComparedWith::Unpatched),
+            Baseline::Unpatched => Err(RunError::Input(format!(
+                "suite {} has no patches: both sides would be the same; expected parent, \
+                 branch-point:REF, last-good or a run",
+                suite.name
+            ))),
+            Baseline::LastGood => self.last_good(),
+            Baseline::Parent => {
+                let ancestry = Ancestry::of(self.setup, suite, self.pushed)?;
+                self.at(&ancestry, ancestry.parent()?, "the parent")
+            }
+            Baseline::BranchPoint(reference) => {
+                let ancestry = Ancestry::of(self.setup, suite, self.pushed)?;
+                let point = ancestry.branch_point(reference)?;
+                self.at(
+                    &ancestry,
+                    point,
+                    &format!("the branch point with {reference}"),
+                )
+            }
+        }
+    }
+
+    /// A commit: by the run that has tested it everywhere where this one tests, else to be run.
+    fn at(&self, ancestry: &Ancestry, commit: String, why: &str) -> Result<ComparedWith, RunError> {
+        let tree = ancestry.tree(&commit)?;
+        let series = self.setup.revisions()?;
+        let series = series
+            .get(&self.revision_name())
+            .and_then(|r| r.split_once('+'));
+        let revision = match series {
+            Some((_, series)) => format!("{}+{series}", tree.revision),
+            None => tree.revision,
+        };
+        let here = self.points();
+        for (dir, record) in self.of_matrix()? {
+            let same = record.revisions.get(&self.revision_name()) == Some(&revision);
+            if same && self.shows(&dir)? == here {
+                return Ok(with(
+                    record,
+                    &format!("{why} {}, tested by run", short(&commit)),
+                ));
+            }
+        }
+        Ok(ComparedWith::Commit {
+            commit,
+            source: tree.source,
+            revision,
+            why: why.to_owned(),
+        })
+    }
+
+    /// What revisions of what is tested stand under in records.
+    fn revision_name(&self) -> String {
+        match &self.suite.kernel {
+            Some(kernel) if std::ptr::eq(kernel, self.suite.tested()) => {
+                format!("{} kernel", self.suite.name)
+            }
+            _ => self.suite.name.clone(),
+        }
+    }
+
+    fn points(&self) -> BTreeSet<(String, String)> {
+        let points = self.suite.points.iter();
+        points
+            .map(|p| (p.port.to_string(), p.variant.clone()))
+            .collect()
+    }
+
+    /// Where a run has something to say about the side under test of this suite, of the places of this
+    /// run. A fault of its host says nothing.
+    fn shows(&self, dir: &RunDir) -> Result<BTreeSet<(String, String)>, StoreError> {
+        let mut shown = self.points();
+        for (port, variant) in self.points() {
+            let id = CellId {
+                suite: self.suite.name.clone(),
+                port: port.as_str().into(),
+                variant: variant.clone(),
+                side: Side::Candidate,
+            };
+            if dir.cell(&id)?.is_none_or(|c| c.stage.is_host_fault()) {
+                shown.remove(&(port, variant));
+            }
+        }
+        Ok(shown)
+    }
+
+    /// The runs of the setup's matrix, newest first.
+    fn of_matrix(&self) -> Result<impl Iterator<Item = (RunDir, RunRecord)>, StoreError> {
+        let runs_dir = self.setup.dirs.runs();
+        let names = runs::list(runs_dir.as_std_path())?;
+        let matrix = self.setup.resolved.name.clone();
+        Ok(names.into_iter().rev().filter_map(move |name| {
+            let dir = RunDir {
+                path: runs_dir.join(name).into(),
+            };
+            let record = dir.record().ok()?;
+            (record.matrix == matrix).then_some((dir, record))
+        }))
+    }
+
+    /// The newest good run: one of the same reference before others, and one that shows all places
+    /// before one that shows some.
+    fn last_good(&self) -> Result<ComparedWith, RunError> {
+        let reference = self.pushed.map(|p| &p.reference);
+        let here = self.points().len();
+        let mut looked = 0;
+        let mut best: Option<((bool, bool), RunRecord)> = None;
+        for (dir, record) in self.of_matrix()?.take(LOOKED_AT) {
+            looked += 1;
+            if !is_good(&dir) {
+                continue;
+            }
+            let shown = self.shows(&dir)?.len();
+            let rank = (record.reference.as_ref() == reference, shown == here);
+            if shown > 0 && best.as_ref().is_none_or(|(so_far, _)| rank > *so_far) {
+                best = Some((rank, record));
+            }
+            if rank == (true, true) {
+                break;
+            }
+        }
+        if let Some((_, record)) = best {
+            return Ok(with(record, "the last good run"));
+        }
+        let (matrix, suite) = (&self.setup.resolved.name, &self.suite.name);
+        Err(RunError::Input(match looked {
+            0 => format!("there is no earlier run of matrix {matrix}: run it first"),
+            n => format!(
+                "no earlier run of matrix {matrix} ({n} seen) is complete and without news, with \
+                 results of suite {suite}: name the run to compare with"
+            ),
+        }))
+    }
 }
 
 fn with(record: RunRecord, why: &str) -> ComparedWith {
@@ -124,35 +269,6 @@ fn with(record: RunRecord, why: &str) -> ComparedWith {
         started: record.started,
         why: why.to_owned(),
     }
-}
-
-/// Whether a run finished a cell of a suite on the side under test.
-fn has_suite(dir: &RunDir, suite: &Suite) -> Result<bool, StoreError> {
-    let cells = dir.cells()?;
-    let ours = cells
-        .iter()
-        .filter(|id| id.suite == suite.name && id.side == Side::Candidate);
-    for id in ours {
-        let here = |p: &crate::plan::resolve::Point| p.port == id.port && p.variant == id.variant;
-        if suite.points.iter().any(here) && dir.cell_dir(id).join("result.json").exists() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The runs of the setup's matrix, newest first.
-fn of_matrix(setup: &Setup) -> Result<impl Iterator<Item = (RunDir, RunRecord)>, StoreError> {
-    let runs_dir = setup.dirs.runs();
-    let names = runs::list(runs_dir.as_std_path())?;
-    let matrix = setup.resolved.name.clone();
-    Ok(names.into_iter().rev().filter_map(move |name| {
-        let dir = RunDir {
-            path: runs_dir.join(name).into(),
-        };
-        let record = dir.record().ok()?;
-        (record.matrix == matrix).then_some((dir, record))
-    }))
 }
 
 /// Of a stored report, what tells whether it was good.
@@ -182,87 +298,24 @@ fn is_good(dir: &RunDir) -> bool {
     head.is_some_and(|h| h.summary.clean && h.summary.host_faults == 0 && !h.report.interrupted)
 }
 
-fn last_good(setup: &Setup, suite: &Suite) -> Result<ComparedWith, RunError> {
-    let mut looked = 0;
-    for (dir, record) in of_matrix(setup)?.take(LOOKED_AT) {
-        looked += 1;
-        if is_good(&dir) && has_suite(&dir, suite)? {
-            return Ok(with(record, "the last good run"));
-        }
-    }
-    let matrix = &setup.resolved.name;
-    Err(RunError::Input(match looked {
-        0 => format!("there is no earlier run of matrix {matrix}: run it first"),
-        n => format!(
-            "none of the {n} earlier runs of matrix {matrix} is complete and without news: name \
-             the run to compare with"
-        ),
-    }))
-}
-
-fn parent_run(setup: &Setup, suite: &Suite, known: Option<&str>) -> Result<ComparedWith, RunError> {
-    let revision = match known {
-        Some(revision) => revision.to_owned(),
-        None => parent_of(setup, suite)?,
-    };
-    for (dir, record) in of_matrix(setup)? {
-        let same = record.revisions.get(&suite.name) == Some(&revision);
-        if same && has_suite(&dir, suite)? {
-            return Ok(with(record, "the run of the parent"));
-        }
-    }
-    let short: String = revision.chars().take(12).collect();
-    Err(RunError::Input(format!(
-        "no run of matrix {} has tested the parent of suite {} ({short}): run it first, or name a \
-         run",
-        setup.resolved.name, suite.name
-    )))
-}
-
-/// The identity of the parent of what a suite's source is at, as a run of it would have it.
-fn parent_of(setup: &Setup, suite: &Suite) -> Result<String, RunError> {
-    let series = |tree: Key| -> Result<String, RunError> {
-        let all = setup.revisions()?;
-        let series = all.get(&suite.name).and_then(|r| r.split_once('+'));
-        Ok(series.map_or(tree.to_string(), |(_, s)| format!("{tree}+{s}")))
-    };
-    if let Some(source) = &suite.project.source.git {
-        let repo = source.dir().and_then(git::repository);
-        let repo = repo.unwrap_or_else(|| git::mirror_path(&setup.dirs.cache, &source.url));
-        let tree = git::tree_of(&repo, &format!("{}^", source.revision));
-        let tree = tree.map_err(|e| RunError::Input(e.to_string()))?;
-        let none = || {
-            RunError::Input(format!(
-                "{} has no parent of {} here: name a run",
-                source.url, source.revision
-            ))
-        };
-        return series(git::tree_key(&tree.ok_or_else(none)?));
-    }
-    let both = bisect::commits(setup, &suite.name, "HEAD^..HEAD")?;
-    let parent = both.first().map(|r| r.setup.revisions()).transpose()?;
-    let none = || RunError::Input(format!("the source of suite {} has no parent", suite.name));
-    parent
-        .and_then(|all| all.get(&suite.name).cloned())
-        .ok_or_else(none)
-}
-
-/// The results that stand for the baseline side of a run, and how sentences name it, by suite.
-/// Taken from this run where they were copied before.
+/// The results that stand for the baseline side of a run where another run's are taken, and how
+/// sentences name the baselines, by suite. Taken from this run where they were copied before.
 pub(super) fn taken(run: &Dispatch) -> (Vec<CellResult>, BTreeMap<String, Named>) {
     let mut cells = Vec::new();
     let mut names = BTreeMap::new();
     let ids: Vec<_> = run.plan.cells().cloned().collect();
     for (suite, with) in &run.record.baselines {
-        let ComparedWith::Run {
-            run: id,
-            started,
-            why,
-        } = with
-        else {
-            continue;
+        let (id, named) = match with {
+            ComparedWith::Run {
+                run: id,
+                started,
+                why,
+            } => (Some(id), Named::run(&id.0, *started, why)),
+            ComparedWith::Commit { commit, why, .. } => (None, Named::commit(short(commit), why)),
+            ComparedWith::Nothing | ComparedWith::Unpatched => continue,
         };
-        names.insert(suite.clone(), Named::run(&id.0, *started, why));
+        names.insert(suite.clone(), named);
+        let Some(id) = id else { continue };
         let from = RunDir {
             path: run.setup.dirs.runs().join(&id.0).into(),
         };
@@ -284,8 +337,8 @@ pub(super) fn taken(run: &Dispatch) -> (Vec<CellResult>, BTreeMap<String, Named>
 fn take(
     run: &Dispatch,
     from: &RunDir,
-    ours: &crate::model::CellId,
-    to: &crate::model::CellId,
+    ours: &CellId,
+    to: &CellId,
 ) -> Result<Option<CellResult>, StoreError> {
     if let Some(cell) = run.run.cell(to)? {
         return Ok(Some(cell));
@@ -303,3 +356,7 @@ fn take(
     run.run.put_cell(&cell)?;
     Ok(Some(cell))
 }
+
+#[cfg(test)]
+#[path = "baseline_tests.rs"]
+mod tests;

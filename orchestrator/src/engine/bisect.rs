@@ -1,9 +1,7 @@
-//! Revisions of a suite that can be tried: the patches of its series, or the commits of a range.
+//! Which revision brought a failure: carries the questions of a search to guests and builds.
 //!
-//! Nothing of the user's checkout is touched. A prefix of a series is a directory of its own below
-//! the cache, a commit is exported there by `git archive`; both are built by the ordinary build
-//! stage under the ordinary keys, so what was built once is not built again. Attempts are kept by
-//! the hash of all that they depend on: the same search asked again goes on where it was.
+//! Attempts are kept by the hash of all that they depend on: the same search asked again goes on where
+//! it was.
 
 use std::sync::Arc;
 
@@ -12,231 +10,14 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::host::files;
-use crate::host::series::{self, Patch};
 use crate::model::{CaseId, CellId, Key, Outcome};
 use crate::verdict::bisect::{Answer, Bisect, Next, Place, Settings};
 use crate::verdict::chance::Count;
 
 use super::RunError;
 use super::bus::Bus;
-use super::facts::Setup;
+use super::revisions::Revision;
 use super::trial::{self, Ask, NotReady, Seen, Stage};
-
-/// One revision: what it is called, and the setup whose suite is at it.
-#[derive(Debug, Clone)]
-pub struct Revision {
-    /// `series 3/7`, or the commit's abbreviated hash.
-    pub name: String,
-    /// The patch's file name or the commit's subject: what came in with it. Untrusted text.
-    pub subject: String,
-    /// The setup with the suite at this revision.
-    pub setup: Setup,
-}
-
-/// The revisions of a suite's series: none of its patches, the first, the first two, …
-pub fn series(setup: &Setup, suite: &str) -> Result<Vec<Revision>, RunError> {
-    let none = || {
-        let message = format!("suite {suite} has no patch series: give --range GOOD..BAD");
-        RunError::Input(message)
-    };
-    let path = project(setup, suite)?.patches.clone().ok_or_else(none)?;
-    let list = series::read(&path).map_err(|e| RunError::Input(e.to_string()))?;
-    let base = setup.dirs.cache.join("bisect").join("series");
-    let mut revisions = Vec::new();
-    for n in 0..=list.len() {
-        let first: &[Patch] = &list[..n];
-        let mut setup = setup.clone();
-        project_mut(&mut setup, suite)?.patches = match first {
-            [] => None,
-            some => Some(prefix(some, &base)?),
-        };
-        revisions.push(Revision {
-            name: format!("series {n}/{}", list.len()),
-            subject: first.last().map_or("no patch", |p| &p.name).to_owned(),
-            setup,
-        });
-    }
-    Ok(revisions)
-}
-
-/// A quilt series of these patches, in a directory that is named by its content.
-fn prefix(patches: &[Patch], base: &Utf8Path) -> Result<Utf8PathBuf, RunError> {
-    let host = |e: files::FileError| RunError::Host(e.to_string());
-    let mut names = String::new();
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for patch in patches {
-        names.push_str(&patch.name);
-        names.push('\n');
-        parts.push(patch.name.as_bytes());
-        parts.push(&patch.bytes);
-    }
-    let dir = base.join(Key::of("series", &parts).short());
-    for patch in patches {
-        let file = dir.join(&patch.name);
-        let parent = file.parent().unwrap_or(&dir);
-        std::fs::create_dir_all(parent)
-            .map_err(|e| RunError::Host(format!("cannot create {parent}: {e}")))?;
-        files::write_atomic(&file, &patch.bytes).map_err(host)?;
-    }
-    let series = dir.join("series");
-    files::write_atomic(&series, names.as_bytes()).map_err(host)?;
-    Ok(series)
-}
-
-/// The commits of a range `A..B` in the repository of the suite's source, oldest first, A in front.
-/// Only the first parents are followed: what a merge brought came in with the merge.
-pub fn commits(setup: &Setup, suite: &str, range: &str) -> Result<Vec<Revision>, RunError> {
-    let Some((good, bad)) = range
-        .split_once("..")
-        .filter(|(a, b)| !a.is_empty() && !b.is_empty())
-    else {
-        let message = format!("'{range}' is not a range: expected GOOD..BAD");
-        return Err(RunError::Input(message));
-    };
-    let source = project(setup, suite)?.source.path.clone();
-    let source = source.ok_or_else(|| {
-        RunError::Input(format!("the source of suite {suite} is not a directory"))
-    })?;
-    let top = git(&source, &["rev-parse", "--show-toplevel"])?;
-    let below = git(&source, &["rev-parse", "--show-prefix"])?;
-    let (top, below) = (
-        Utf8PathBuf::from(top.trim()),
-        below.trim().trim_end_matches('/').to_owned(),
-    );
-    let first = git(
-        &top,
-        &[
-            "rev-parse",
-            "--verify",
-            "--end-of-options",
-            &format!("{good}^{{commit}}"),
-        ],
-    )?;
-    let last = git(
-        &top,
-        &[
-            "rev-parse",
-            "--verify",
-            "--end-of-options",
-            &format!("{bad}^{{commit}}"),
-        ],
-    )?;
-    let (first, last) = (first.trim().to_owned(), last.trim().to_owned());
-    let log = git(
-        &top,
-        &[
-            "rev-list",
-            "--reverse",
-            "--first-parent",
-            &format!("{first}..{last}"),
-        ],
-    )?;
-    let mut ids = vec![first];
-    ids.extend(log.lines().map(str::to_owned));
-    if ids.len() < 2 {
-        return Err(RunError::Input(format!(
-            "{range}: no commits between the two"
-        )));
-    }
-    ids.into_iter()
-        .map(|id| {
-            let subject = git(&top, &["log", "-1", "--format=%s", &id])?;
-            let dir = export(
-                &top,
-                &id,
-                &below,
-                &setup.dirs.cache.join("bisect").join("git"),
-            )?;
-            let mut setup = setup.clone();
-            project_mut(&mut setup, suite)?.source.path = Some(dir);
-            Ok(Revision {
-                name: id.chars().take(12).collect(),
-                subject: crate::host::text::line(subject.trim().as_bytes(), 120),
-                setup,
-            })
-        })
-        .collect()
-}
-
-/// The tree of a commit, below a directory that is named by the tree's hash.
-fn export(top: &Utf8Path, id: &str, below: &str, base: &Utf8Path) -> Result<Utf8PathBuf, RunError> {
-    let tree = git(top, &["rev-parse", "--verify", &format!("{id}:{below}")])?;
-    let tree = tree.trim();
-    let dir = base.join(tree);
-    if dir.is_dir() {
-        return Ok(dir);
-    }
-    let host = |e: std::io::Error| RunError::Host(format!("{base}: {e}"));
-    std::fs::create_dir_all(base).map_err(host)?;
-    let work = tempfile::tempdir_in(base).map_err(host)?;
-    let out = std::process::Command::new("git")
-        .args(["-C", top.as_str(), "archive", "--format=tar", tree])
-        .output()
-        .map_err(|e| RunError::Host(format!("git: {e}")))?;
-    if !out.status.success() {
-        return Err(RunError::Host(format!(
-            "git archive {tree}: {}",
-            said(&out.stderr)
-        )));
-    }
-    let to = work.path().join("tree");
-    tar::Archive::new(out.stdout.as_slice())
-        .unpack(&to)
-        .map_err(host)?;
-    match std::fs::rename(&to, &dir) {
-        // Somebody else was as fast.
-        Err(e) if !dir.is_dir() => Err(host(e)),
-        _ => Ok(dir),
-    }
-}
-
-fn git(dir: &Utf8Path, words: &[&str]) -> Result<String, RunError> {
-    let out = std::process::Command::new("git")
-        .args(["-C", dir.as_str()])
-        .args(words)
-        .env("LC_ALL", "C")
-        .output()
-        .map_err(|e| RunError::Host(format!("git: {e}; install the package git")))?;
-    if out.status.success() {
-        return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
-    }
-    Err(RunError::Input(format!(
-        "git {} in {dir}: {}",
-        words.join(" "),
-        said(&out.stderr)
-    )))
-}
-
-fn said(stderr: &[u8]) -> String {
-    crate::host::text::tail(stderr, 3, 200).join("; ")
-}
-
-fn project<'a>(setup: &'a Setup, suite: &str) -> Result<&'a crate::model::Project, RunError> {
-    let none = || RunError::Input(format!("the matrix has no suite {suite} any more"));
-    let suite = setup.resolved.suite(suite).ok_or_else(none)?;
-    let kernel = suite.kernel.as_ref().filter(|_| kernel_is_tested(suite));
-    Ok(kernel.unwrap_or(&suite.project))
-}
-
-/// Whether the series is the kernel's: the suite itself has none.
-fn kernel_is_tested(suite: &crate::plan::Suite) -> bool {
-    let kernel = suite.kernel.as_ref();
-    suite.project.patches.is_none() && kernel.is_some_and(|k| k.patches.is_some())
-}
-
-fn project_mut<'a>(
-    setup: &'a mut Setup,
-    suite: &str,
-) -> Result<&'a mut crate::model::Project, RunError> {
-    let none = || RunError::Input(format!("the matrix has no suite {suite} any more"));
-    let mut suites = setup.resolved.suites.iter_mut();
-    let suite = suites.find(|s| s.name == suite).ok_or_else(none)?;
-    let kernel_is_tested = kernel_is_tested(suite);
-    Ok(match &mut suite.kernel {
-        Some(kernel) if kernel_is_tested => kernel,
-        _ => &mut suite.project,
-    })
-}
 
 /// The failure that is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -417,8 +198,8 @@ async fn one_try(
 ) -> Result<(Tried, bool, Option<Notebook>), RunError> {
     let mut note = match note {
         Some(note) => note,
-        None => match trial::prepare(&revision.setup, &order.id, bus).await {
-            Ok(stage) => open_notes(revision, order, stage)?,
+        None => match prepare(revision, order, bus).await {
+            Ok((cache, stage)) => open_notes(&cache, order, stage)?,
             Err(NotReady::Run(error)) => return Err(error),
             Err(NotReady::Product(stage, detail)) => {
                 let same = match &order.wanted {
@@ -448,11 +229,23 @@ async fn one_try(
     Ok((tried, false, Some(note)))
 }
 
-fn open_notes(revision: &Revision, order: &Order, stage: Stage) -> Result<Notebook, RunError> {
+async fn prepare(
+    revision: &Revision,
+    order: &Order,
+    bus: &Bus,
+) -> Result<(Utf8PathBuf, Stage), NotReady> {
+    let own = revision.clone();
+    let made = tokio::task::spawn_blocking(move || own.setup()).await;
+    let setup = made.map_err(|e| RunError::Host(e.to_string()))??;
+    let stage = trial::prepare(&setup, &order.id, bus).await?;
+    Ok((setup.dirs.cache, stage))
+}
+
+fn open_notes(cache: &Utf8Path, order: &Order, stage: Stage) -> Result<Notebook, RunError> {
     let key = stage.key.as_ref().map_or(String::new(), |k| k.0.clone());
     let wanted = format!("{:?}", order.wanted);
     let name = Key::of("tries", &[key.as_bytes(), wanted.as_bytes()]);
-    let dir = revision.setup.dirs.cache.join("bisect").join("tries");
+    let dir = cache.join("bisect").join("tries");
     let path = dir.join(format!("{name}.json"));
     std::fs::create_dir_all(&dir).map_err(|e| RunError::Host(format!("{dir}: {e}")))?;
     let tries = std::fs::read(&path)

@@ -15,7 +15,8 @@ use crate::host::files;
 use crate::host::machine::{Machine, program_identity};
 use crate::host::series;
 use crate::image;
-use crate::model::{CellId, JobKind, Key, Port, PortName, Project};
+use crate::model::project::Source;
+use crate::model::{CellId, JobKind, Key, Port, PortName, Project, Side};
 use crate::plan::slowness;
 use crate::plan::{self, Capacity, Facts, ImageFact, Inputs, Plan, Resolved, SourceFact};
 use crate::store::cells::CellCache;
@@ -173,7 +174,7 @@ impl Setup {
             let kernel = kernel.map(|k| (format!("{} kernel", suite.name), k));
             let own = [(suite.name.clone(), &suite.project)];
             for (name, project) in own.into_iter().chain(kernel) {
-                let fact = self.source_fact(project)?;
+                let fact = self.source_fact(project, None)?;
                 // A package that was never fetched has no identity yet.
                 if let Some(tree) = fact.tree {
                     let series = fact.series.map_or(String::new(), |s| format!("+{s}"));
@@ -184,10 +185,17 @@ impl Setup {
         Ok(revisions)
     }
 
-    /// What is known of a project's source.
-    pub(super) fn source_fact(&self, project: &Project) -> Result<SourceFact, RunError> {
+    /// What is known of a project's source, and of that of its baseline side where that is another one.
+    pub(super) fn source_fact(
+        &self,
+        project: &Project,
+        base: Option<&Source>,
+    ) -> Result<SourceFact, RunError> {
+        let known = |source: &Source| sources::known_hash(source, &self.dirs.cache);
+        let base = base.filter(|base| **base != project.source);
         Ok(SourceFact {
-            tree: sources::known_hash(&project.source, &self.dirs.cache)?,
+            tree: known(&project.source)?,
+            base: base.map(known).transpose()?.flatten(),
             series: project
                 .patches
                 .as_deref()
@@ -210,7 +218,7 @@ impl Setup {
         }
         let mut found = BTreeMap::new();
         for suite in &self.resolved.suites {
-            let fact = self.source_fact(&suite.project)?;
+            let fact = self.source_fact(&suite.project, Some(suite.source(Side::Baseline)))?;
             found.insert(suite.name.clone(), fact);
         }
         let cells = self.cells();

@@ -150,18 +150,21 @@ impl Dispatch {
         self.memory.save()
     }
 
-    /// What the runs tested whose results are the baseline.
-    fn taken_revisions(&self) -> String {
+    /// What is the baseline, where that is another commit or what other runs tested.
+    fn other_revisions(&self) -> String {
         let mut ids: Vec<String> = Vec::new();
         for (suite, with) in &self.record.baselines {
-            let ComparedWith::Run { run, .. } = with else {
-                continue;
+            let revision = match with {
+                ComparedWith::Commit { revision, .. } => Some(revision.clone()),
+                ComparedWith::Run { run, .. } => {
+                    let dir = RunDir {
+                        path: self.setup.dirs.runs().join(&run.0).into(),
+                    };
+                    let record = dir.record().ok();
+                    record.and_then(|r| r.revisions.get(suite).cloned())
+                }
+                ComparedWith::Nothing | ComparedWith::Unpatched => None,
             };
-            let dir = RunDir {
-                path: self.setup.dirs.runs().join(&run.0).into(),
-            };
-            let record = dir.record().ok();
-            let revision = record.and_then(|r| r.revisions.get(suite).cloned());
             let parts = revision.iter().flat_map(|r| r.split('+'));
             let short: Vec<&str> = parts.map(|p| p.get(..12).unwrap_or(p)).collect();
             let short = short.join("+");
@@ -214,7 +217,7 @@ impl Dispatch {
             (true, true) => Some(source(bases, Vec::new())),
             (false, _) => Some(report::Source {
                 name: others.join(", "),
-                id: self.taken_revisions(),
+                id: self.other_revisions(),
                 patches: Vec::new(),
             }),
         };

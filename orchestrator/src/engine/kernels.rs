@@ -13,7 +13,8 @@ use crate::host::machine::program_identity;
 use crate::image::cache::{Record, Stored};
 use crate::image::{self, Image};
 use crate::model::{
-    CellId, CellResult, Event, KernelOption, Key, Port, PortName, Project, StageResult, Traits,
+    CellId, CellResult, Event, KernelOption, Key, Port, PortName, Project, Side, StageResult,
+    Traits,
 };
 use crate::plan::job::INPUT_SOURCE;
 use crate::plan::{Job, KernelFact, Plan, Resolved, Work, kernels};
@@ -41,7 +42,7 @@ pub(super) fn facts(setup: &Setup) -> Result<BTreeMap<String, KernelFact>, RunEr
         facts.insert(
             suite.name.clone(),
             KernelFact {
-                source: setup.source_fact(kernel)?,
+                source: setup.source_fact(kernel, suite.kernel_source(Side::Baseline))?,
                 script: scripts.flatten().next(),
                 fragments: suite
                     .points
@@ -82,7 +83,8 @@ pub(super) async fn kernel(
     let (suite, port) = (suite_of(setup, &suite)?, port_of(setup, &port)?);
     let project = suite.kernel.as_ref();
     let project = project.ok_or_else(|| internal(format!("{} has no kernel", suite.name)))?;
-    let tree = jobs::tree(setup, &project.source, &job.name, bus).await?;
+    let source = suite.kernel_source(side).unwrap_or(&project.source);
+    let tree = jobs::tree(setup, source, &job.name, bus).await?;
     let key = job.key_with(&[(INPUT_SOURCE, &tree.hash)]).cloned();
     let key = key.ok_or_else(|| internal(format!("{} has no key", job.name)))?;
     let failed = |error: BuildError| JobFailed {
@@ -98,7 +100,7 @@ pub(super) async fn kernel(
     let request = KernelRequest {
         project,
         tree: &tree,
-        version: &sources::version(&project.source, &setup.dirs.cache, &tree),
+        version: &sources::version(source, &setup.dirs.cache, &tree),
         patches: series.as_ref(),
         port,
         fragments: &kernels::fragments(project, &port.port),

@@ -10,6 +10,7 @@
 
 mod accounts;
 mod adaptive;
+pub mod ancestry;
 pub mod baseline;
 pub mod bench;
 pub mod bisect;
@@ -27,6 +28,7 @@ mod past;
 pub mod polluter;
 pub mod probe;
 pub mod repro;
+pub mod revisions;
 pub mod run;
 mod session;
 pub mod shards;

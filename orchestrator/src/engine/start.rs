@@ -102,7 +102,7 @@ impl Dispatch {
                 tasks.spawn(async move {
                     let build = async {
                         let image = image.ok_or_else(lost)?;
-                        let source = &jobs::suite_of(&setup, &suite)?.project.source;
+                        let source = jobs::suite_of(&setup, &suite)?.source(side);
                         let tree = jobs::tree(&setup, source, &name, &bus).await?;
                         let known = [
                             (INPUT_SOURCE, &tree.hash),

@@ -125,7 +125,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         let why = format!("{id} is a cell whose kernel is built and not booted");
         return Err(RunError::Input(why).into());
     }
-    let tree = jobs::tree(setup, &suite.project.source, &build_job.name, bus)
+    let tree = jobs::tree(setup, suite.source(id.side), &build_job.name, bus)
         .await
         .map_err(host)?;
     let known = [

@@ -5,7 +5,7 @@
 //! second checkout touch only the files that differ. The user's git settings count where something
 //! is fetched (proxies, keys), and never where files are written: equal trees give equal files.
 //!
-//! Deliberately not here: history. Nobody here asks what lies between two revisions.
+//! Deliberately not here: what lies between two revisions; that is `history.rs`.
 
 use std::fs;
 use std::io;
@@ -195,6 +195,39 @@ pub fn known_tree(cache: &Utf8Path, url: &str, revision: &str) -> Result<Option<
 /// The tree of a revision in the mirror of a repository; fetched where the mirror may not have what
 /// the repository has now. Blocks.
 pub fn ensure(cache: &Utf8Path, url: &str, revision: &str) -> Result<GitTree, GitError> {
+    let (repo, name) = mirrored(cache, url, revision)?;
+    let id = tree_of(&repo, &name)?.ok_or_else(|| GitError::NoRevision {
+        url: url.to_owned(),
+        revision: revision.to_owned(),
+    })?;
+    Ok(GitTree { repo, id })
+}
+
+/// The mirror of a remote repository and the commit of a revision in it, fetched likewise; none where
+/// the repository has no such revision. Blocks.
+pub fn ensure_commit(
+    cache: &Utf8Path,
+    url: &str,
+    revision: &str,
+) -> Result<(Utf8PathBuf, Option<String>), GitError> {
+    let mirror = mirror_path(cache, url);
+    if is_id(revision) && mirror.join("HEAD").is_file() {
+        let commit = super::history::commit(&mirror, revision)?;
+        if commit.is_some() {
+            return Ok((mirror, commit));
+        }
+    }
+    let (repo, name) = mirrored(cache, url, revision)?;
+    let commit = super::history::commit(&repo, &name)?;
+    Ok((repo, commit))
+}
+
+/// The mirror of a repository, and what the revision, or its tree, is called in it.
+fn mirrored(
+    cache: &Utf8Path,
+    url: &str,
+    revision: &str,
+) -> Result<(Utf8PathBuf, String), GitError> {
     let mirror = mirror_path(cache, url);
     let _lock = wait_for(&mirror.with_extension("lock"))?;
     if !mirror.join("HEAD").is_file() {
@@ -207,7 +240,7 @@ pub fn ensure(cache: &Utf8Path, url: &str, revision: &str) -> Result<GitTree, Gi
     if let Some(id) = known_tree(cache, url, revision)?
         && has(&mirror, &id)?
     {
-        return Ok(GitTree { repo: mirror, id });
+        return Ok((mirror, id));
     }
     let fetch = |what: &[&str]| {
         let mut fetch = with_settings(&mirror);
@@ -217,21 +250,15 @@ pub fn ensure(cache: &Utf8Path, url: &str, revision: &str) -> Result<GitTree, Gi
     };
     // One ref a revision: what another run needs is never taken away.
     let own = format!("refs/fallout/{}", Key::of("ref 1", &[revision.as_bytes()]));
-    let by_name = fetch(&[&format!("{revision}:{own}")]);
-    let id = match by_name {
-        Ok(_) => tree_of(&mirror, &own)?,
+    match fetch(&[&format!("{revision}:{own}")]) {
+        Ok(_) => Ok((mirror, own)),
         // `main~3`, a shortened id, or a server that gives no commit by its id.
         Err(GitError::Failed { .. }) => {
             fetch(&["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])?;
-            tree_of(&mirror, revision)?
+            Ok((mirror, revision.to_owned()))
         }
-        Err(e) => return Err(e),
-    };
-    let id = id.ok_or_else(|| GitError::NoRevision {
-        url: url.to_owned(),
-        revision: revision.to_owned(),
-    })?;
-    Ok(GitTree { repo: mirror, id })
+        Err(e) => Err(e),
+    }
 }
 
 /// Waits until nobody else fills the mirror.

@@ -1,11 +1,13 @@
-//! What a trigger asks git: which commit a reference names, what a change touches, a commit's tree.
+//! What is asked of a repository's history: which commit a name stands for, where a branch left another,
+//! what a change touches, a commit's tree.
 //!
-//! Callers hand in object names and references that were checked (`trigger/hook.rs`). Repositories are
-//! only read, but for [`fetch`]; one of another user is read too, because the settings name it.
+//! Names may be anybody's: none is taken for an option. Repositories are only read, but for [`fetch`]; one
+//! of another user is read too, because somebody named it.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use super::git::{GitError, GitTree, checkout, output, plain, tree_of};
+use super::git::{GitError, GitTree, LEADING, checkout, output, plain, tree_of};
+use super::text;
 
 fn reading(repository: &Utf8Path) -> std::process::Command {
     let mut command = plain(repository);
@@ -21,6 +23,104 @@ pub fn commit(repository: &Utf8Path, name: &str) -> Result<Option<String>, GitEr
     match output(command, "rev-parse") {
         Ok(said) => Ok(Some(said.trim().to_owned()).filter(|id| !id.is_empty())),
         Err(GitError::Failed { said, .. }) if said.is_empty() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Where a directory of a checkout is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The repository: a `.git`.
+    pub repository: Utf8PathBuf,
+    /// The directory's path in the trees; empty at the top.
+    pub below: String,
+    /// Whether files below it are not as the commit that is checked out has them.
+    pub changed: bool,
+}
+
+/// Asks where a directory is; none outside of a checkout. Blocks.
+pub fn place(dir: &Utf8Path) -> Result<Option<Place>, GitError> {
+    let git = |words: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        for name in LEADING {
+            command.env_remove(name);
+        }
+        command
+            .env("LC_ALL", "C")
+            .stdin(std::process::Stdio::null());
+        // Nobody's index is written for a question.
+        command.args(["--no-optional-locks", "-c", "core.fsmonitor=false"]);
+        command.args(["-C", dir.as_str()]).args(words);
+        output(command, words[0])
+    };
+    let said = match git(&["rev-parse", "--absolute-git-dir", "--show-prefix"]) {
+        Ok(said) => said,
+        Err(GitError::Failed { .. }) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mut lines = said.lines();
+    let repository = lines.next().unwrap_or_default();
+    let below = lines.next().unwrap_or_default().trim_end_matches('/');
+    let status = git(&["status", "--porcelain", "--", "."])?;
+    Ok(Some(Place {
+        repository: repository.into(),
+        below: below.to_owned(),
+        changed: !status.is_empty(),
+    }))
+}
+
+/// The newest commit that two have among themselves and their parents; none where their histories have
+/// nothing in common. Blocks.
+pub fn common(repository: &Utf8Path, one: &str, other: &str) -> Result<Option<String>, GitError> {
+    let mut command = reading(repository);
+    command.args(["merge-base", one, other]);
+    match output(command, "merge-base") {
+        Ok(said) => Ok(said.lines().next().map(str::to_owned)),
+        Err(GitError::Failed { said, .. }) if said.is_empty() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The commits after `good` up to `bad`, oldest first, with their subjects. Only first parents are
+/// followed: what a merge brought came in with the merge. Blocks.
+pub fn between(
+    repository: &Utf8Path,
+    good: &str,
+    bad: &str,
+) -> Result<Vec<(String, String)>, GitError> {
+    let mut command = reading(repository);
+    command.args(["log", "--reverse", "--first-parent", "--format=%H %s"]);
+    command.args(["--end-of-options", &format!("{good}..{bad}")]);
+    let said = output(command, "log")?;
+    let commits = said.lines().filter_map(|line| line.split_once(' '));
+    Ok(commits
+        .map(|(id, subject)| (id.to_owned(), text::line(subject.as_bytes(), 120)))
+        .collect())
+}
+
+/// A commit's subject, as one line. Blocks.
+pub fn subject(repository: &Utf8Path, commit: &str) -> Result<String, GitError> {
+    let mut command = reading(repository);
+    command.args(["log", "-1", "--format=%s", "--end-of-options", commit]);
+    let said = output(command, "log")?;
+    Ok(text::line(said.trim().as_bytes(), 120))
+}
+
+/// The object id of what a commit has at a path; the whole tree's where that is empty. Blocks.
+pub fn tree_at(
+    repository: &Utf8Path,
+    commit: &str,
+    below: &str,
+) -> Result<Option<String>, GitError> {
+    if below.is_empty() {
+        return tree_of(repository, commit);
+    }
+    let mut command = reading(repository);
+    command.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
+    command.arg(format!("{commit}:{below}"));
+    match output(command, "rev-parse") {
+        Ok(said) => Ok(Some(said.trim().to_owned()).filter(|id| !id.is_empty())),
+        Err(GitError::Failed { .. }) => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -138,14 +238,24 @@ pub fn export(repository: &Utf8Path, commit: &str, dir: &Utf8Path) -> Result<(),
         url: repository.to_string(),
         revision: commit.to_owned(),
     };
+    let id = tree_of(repository, commit)?.ok_or_else(no_revision)?;
+    export_tree(repository, &id, dir)
+}
+
+/// The same for a tree by its object id. Blocks.
+pub fn export_tree(repository: &Utf8Path, tree: &str, dir: &Utf8Path) -> Result<(), GitError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
     let tree = GitTree {
         repo: repository.to_owned(),
-        id: tree_of(repository, commit)?.ok_or_else(no_revision)?,
+        id: tree.to_owned(),
     };
     let parent = dir.parent().unwrap_or(Utf8Path::new("."));
     std::fs::create_dir_all(parent)?;
     let half = tempfile::tempdir_in(parent)?;
-    let at = Utf8Path::from_path(half.path()).ok_or_else(no_revision)?;
+    let odd = || std::io::Error::other(format!("{parent} has an odd name"));
+    let at = Utf8Path::from_path(half.path()).ok_or_else(odd)?;
     checkout(&tree, &at.join("tree"), &at.join("index"))?;
     match std::fs::rename(at.join("tree"), dir) {
         // Another job exported the same commit meanwhile.

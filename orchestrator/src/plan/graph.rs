@@ -38,8 +38,20 @@ pub struct ImageFact {
 pub struct SourceFact {
     /// The hash of the tree without patches; none for a package that was never fetched.
     pub tree: Option<Key>,
+    /// The same of the baseline's tree, where that is another commit's.
+    pub base: Option<Key>,
     /// The identity of the patch series, where there is one.
     pub series: Option<Key>,
+}
+
+impl SourceFact {
+    /// The hash of a side's tree; `own` says whether the baseline has one of its own.
+    pub(super) fn on(&self, side: Side, own: bool) -> Option<Key> {
+        match side {
+            Side::Baseline if own => self.base.clone(),
+            _ => self.tree.clone(),
+        }
+    }
 }
 
 /// What the planner is told about the machine and its cache.
@@ -203,14 +215,16 @@ impl Maker<'_> {
             .get(&port.port)
             .cloned()
             .unwrap_or_default();
-        let patches = match (side, suite.patches(side)) {
-            (Side::Candidate, Some(_)) => source.series.map(|k| k.0),
-            _ => Some("none".to_owned()),
+        let own = suite.source(Side::Baseline) != suite.source(Side::Candidate);
+        let tree = source.on(side, own);
+        let patches = match suite.patches(side) {
+            Some(_) => source.series.map(|k| k.0),
+            None => Some("none".to_owned()),
         };
         let compiler = self.facts.compilers.get(&port.port).cloned();
         let inputs = inputs([
             (INPUT_IMAGE, fact.sysroot.or(fact.key).map(|k| k.0)),
-            (INPUT_SOURCE, source.tree.map(|k| k.0)),
+            (INPUT_SOURCE, tree.map(|k| k.0)),
             ("patches", patches),
             ("build recipe", Some(as_text(&suite.project.build))),
             ("toolchain", Some(as_text(&port.toolchain))),

@@ -16,7 +16,7 @@ use super::matrix::{Matrix, STOCK, SuiteSpec, no_doubles};
 use super::resolve::{Resolved, Suite};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{BuildKind, check_known, check_name};
-use crate::model::{CellId, KernelOption, Key, Port, PortName, Project};
+use crate::model::{CellId, KernelOption, Key, Port, PortName, Project, Side};
 
 /// Compilers that one kernel gets at most.
 const CORES_MAX: u32 = 8;
@@ -189,6 +189,8 @@ impl Maker<'_> {
     ) -> Draft {
         let fact = self.facts.kernels.get(&suite.name);
         let fact = fact.cloned().unwrap_or_default();
+        let own = suite.kernel_source(Side::Baseline) != suite.kernel_source(Side::Candidate);
+        let tree = fact.source.on(id.side, own);
         let patches = match suite.kernel_patches(id.side) {
             Some(_) => fact.source.series.map(|k| k.0),
             None => Some("none".to_owned()),
@@ -199,7 +201,7 @@ impl Maker<'_> {
         let files = fragments(kernel, &port.port);
         let names: Vec<&str> = files.iter().filter_map(|f| f.file_name()).collect();
         let mut inputs = inputs([
-            (INPUT_SOURCE, fact.source.tree.map(|k| k.0)),
+            (INPUT_SOURCE, tree.map(|k| k.0)),
             ("patches", patches),
             ("options", Some(words.join(" "))),
             (

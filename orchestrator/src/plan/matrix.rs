@@ -10,6 +10,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::baseline::Baseline;
 use super::kernels;
 use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::KernelOption;
@@ -141,23 +142,6 @@ pub struct SuiteSpec {
     /// Only these of the matrix's ports; all where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
-}
-
-/// What a suite's candidate is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Baseline {
-    /// Nothing: one side only.
-    #[default]
-    None,
-    /// The same tree without its patches.
-    Unpatched,
-    /// The newest complete run of the matrix with nothing new wrong; its results are taken, and
-    /// nothing is run for it.
-    #[serde(rename = "last-good")]
-    LastGood,
-    /// The newest run of the parent commit of the source, likewise.
-    Parent,
 }
 
 /// What runs the cases in the guest.

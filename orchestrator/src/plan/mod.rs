@@ -4,6 +4,7 @@
 //! makes [`job`]s of it, and [`schedule`] says which of them start next. Files are read, hashes
 //! made and caches asked elsewhere; what they say is handed in as values.
 
+pub mod baseline;
 pub mod graph;
 pub mod job;
 pub mod kernels;
@@ -14,6 +15,7 @@ pub mod schedule;
 pub mod share;
 pub mod slowness;
 
+pub use baseline::Baseline;
 pub use graph::{Facts, ImageFact, SourceFact, plan};
 pub use job::{Inputs, Job, JobIx, Plan, Todo, Work};
 pub use kernels::KernelFact;

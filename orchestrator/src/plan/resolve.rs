@@ -6,12 +6,13 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use super::baseline::Baseline;
 use super::kernels;
-use super::matrix::{Baseline, Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
+use super::matrix::{Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
 use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::known::Registry;
 use crate::model::problem::Problem;
-use crate::model::project::BuildKind;
+use crate::model::project::{BuildKind, Source};
 use crate::model::{KernelOption, Port, PortName, Project, Side};
 
 /// A matrix with everything it refers to.
@@ -57,6 +58,10 @@ pub struct Suite {
     pub kernel_only: Vec<PortName>,
     /// What the candidate is compared with.
     pub baseline: Baseline,
+    /// The source of what is tested on the baseline side, where that is another commit's: then both
+    /// sides are run, and the series is on both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Source>,
     /// How often the suite is executed in a cell.
     pub passes: u32,
     /// The order of the cases in a pass.
@@ -83,28 +88,68 @@ pub struct Point {
 }
 
 impl Suite {
+    /// What a change is made to: the kernel where only that has a series, else the suite's own project.
+    pub fn tested(&self) -> &Project {
+        match &self.kernel {
+            Some(kernel) if self.kernel_is_tested() => kernel,
+            _ => &self.project,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn tested_mut(&mut self) -> &mut Project {
+        let kernel_is_tested = self.kernel_is_tested();
+        match &mut self.kernel {
+            Some(kernel) if kernel_is_tested => kernel,
+            _ => &mut self.project,
+        }
+    }
+
+    fn kernel_is_tested(&self) -> bool {
+        let kernel = self.kernel.as_ref();
+        self.project.patches.is_none() && kernel.is_some_and(|k| k.patches.is_some())
+    }
+
     /// The sides that are run: the candidate, and the baseline where there is one.
     pub fn sides(&self) -> &'static [Side] {
-        match self.baseline {
+        match (&self.base, &self.baseline) {
+            (Some(_), _) | (None, Baseline::Unpatched) => &[Side::Baseline, Side::Candidate],
             // Another run's results are no side of this one.
-            Baseline::None | Baseline::LastGood | Baseline::Parent => &[Side::Candidate],
-            Baseline::Unpatched => &[Side::Baseline, Side::Candidate],
+            _ => &[Side::Candidate],
+        }
+    }
+
+    /// The source of a side.
+    pub fn source(&self, side: Side) -> &Source {
+        match (side, &self.base) {
+            (Side::Baseline, Some(base)) if !self.kernel_is_tested() => base,
+            _ => &self.project.source,
+        }
+    }
+
+    /// The source of a side's kernel.
+    pub fn kernel_source(&self, side: Side) -> Option<&Source> {
+        match (side, &self.base) {
+            (Side::Baseline, Some(base)) if self.kernel_is_tested() => Some(base),
+            _ => Some(&self.kernel.as_ref()?.source),
         }
     }
 
     /// The series that is applied for a side.
     pub fn patches(&self, side: Side) -> Option<&Utf8Path> {
-        match side {
-            Side::Baseline => None,
-            Side::Candidate => self.project.patches.as_deref(),
-        }
+        self.on(side, &self.project)
     }
 
     /// The series that is applied to the suite's kernel for a side.
     pub fn kernel_patches(&self, side: Side) -> Option<&Utf8Path> {
+        self.on(side, self.kernel.as_ref()?)
+    }
+
+    fn on<'a>(&self, side: Side, project: &'a Project) -> Option<&'a Utf8Path> {
         match side {
-            Side::Baseline => None,
-            Side::Candidate => self.kernel.as_ref()?.patches.as_deref(),
+            // The same tree without them.
+            Side::Baseline if self.base.is_none() => None,
+            _ => project.patches.as_deref(),
         }
     }
 
@@ -210,7 +255,8 @@ pub fn resolve(
             project,
             kernel,
             kernel_only: spec.kernel_only.iter().map(|p| p.as_str().into()).collect(),
-            baseline: spec.baseline,
+            baseline: spec.baseline.clone(),
+            base: None,
             passes: spec.passes,
             order: spec.order,
             shards: spec.shards,

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::host::lock::{Hold, Lock, try_lock};
-use crate::model::{CellId, CellResult, Event, RunId, Stamped};
+use crate::model::project::Source;
+use crate::model::{CellId, CellResult, Event, RunId, Side, Stamped};
 
 use super::events;
 use super::{StoreError, write_atomically};
@@ -39,9 +40,22 @@ pub struct RunRecord {
     /// Identities of the trees and series, by suite.
     #[serde(default)]
     pub revisions: std::collections::BTreeMap<String, String>,
+    /// Repository and reference that the change is of, where a push brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// What suites are compared with, where that is not simply what the matrix says.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub baselines: std::collections::BTreeMap<String, ComparedWith>,
+}
+
+impl RunRecord {
+    /// The identity of what a cell tested, where it is known.
+    pub fn revision(&self, id: &CellId) -> Option<&String> {
+        match (id.side, self.baselines.get(&id.suite)) {
+            (Side::Baseline, Some(ComparedWith::Commit { revision, .. })) => Some(revision),
+            _ => self.revisions.get(&id.suite),
+        }
+    }
 }
 
 /// What a suite is compared with.
@@ -52,6 +66,17 @@ pub enum ComparedWith {
     Nothing,
     /// The same tree without its patches, run beside it.
     Unpatched,
+    /// Another commit of the source, run beside it.
+    Commit {
+        /// The commit.
+        commit: String,
+        /// Its tree, to be built.
+        source: Source,
+        /// What a run of it would have as its revision.
+        revision: String,
+        /// Why this one: `the parent`.
+        why: String,
+    },
     /// What another run tested; its results are taken.
     Run {
         /// The run.
@@ -244,6 +269,7 @@ mod tests {
             suites: vec![],
             fresh: false,
             revisions: Default::default(),
+            reference: None,
             baselines: Default::default(),
         }
     }

@@ -128,7 +128,7 @@ pub fn lines(table: &Table<'_>, row: &Row<'_>, counts: &[Count]) -> Vec<String> 
     lines
 }
 
-/// A baseline that has a name: what another run tested.
+/// A baseline that has a name: another commit, or what another run tested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// `the last good run 3f6d2b1e9a07 (2026-11-24)`.
@@ -148,6 +148,13 @@ impl Named {
             why => format!("{why} {}", run.trim_start_matches("run ")),
         };
         Self { name }
+    }
+
+    /// A commit that was run beside the one under test; `why` says why this one: `the parent`.
+    pub fn commit(commit: &str, why: &str) -> Self {
+        Self {
+            name: format!("{why} {commit}"),
+        }
     }
 }
 
@@ -219,5 +226,12 @@ mod tests {
         "#);
         let plain = Named::run(id, started, "");
         assert_eq!(plain.name, "run 3f6d2b1e9a07 (2026-11-24)");
+        let tested = Named::run(id, started, "the parent 0f3a1b2c3d4e, tested by run");
+        let parent = "the parent 0f3a1b2c3d4e";
+        assert_eq!(
+            tested.name,
+            format!("{parent}, tested by run 3f6d2b1e9a07 (2026-11-24)")
+        );
+        assert_eq!(Named::commit("0f3a1b2c3d4e", "the parent").name, parent);
     }
 }

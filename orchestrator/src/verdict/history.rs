@@ -157,10 +157,11 @@ fn comes_and_goes(past: &Past, entries: &[&Entry]) -> bool {
             .get(e.look as usize)
             .map(|l| (l.started, &l.run.0))
     };
-    let mut by_place: BTreeMap<u16, BTreeMap<_, Count>> = BTreeMap::new();
+    // Two sides of a run are two trees: to differ from one to the other is to be new, not to flake.
+    let mut by_place: BTreeMap<(u16, Side), BTreeMap<_, Count>> = BTreeMap::new();
     for entry in entries {
-        let there = by_place.entry(entry.place).or_default();
-        let count = there.entry((when(entry), entry.side)).or_default();
+        let there = by_place.entry((entry.place, entry.side)).or_default();
+        let count = there.entry(when(entry)).or_default();
         *count = count.plus(entry.count);
     }
     by_place.into_values().any(|there| {

@@ -10,6 +10,7 @@ use tracing::{error, info};
 use crate::cli::args::Selection;
 use crate::cli::exit::Failure;
 use crate::cli::hook::git_dir;
+use crate::engine::ancestry::Pushed;
 use crate::engine::{self, Finished, Setup, baseline};
 use crate::host::history;
 use crate::model::{JobState, RunId};
@@ -141,7 +142,15 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         baseline::prepare(&mut setup, &record.baselines);
         return Ok((setup, record, run));
     }
-    let (baselines, notes) = baseline::choose(&setup, None, change.old.as_deref())?;
+    let pushed = Pushed {
+        repository: dir,
+        commit: change.new.clone(),
+        old: change.old.clone(),
+        source_dir: job.spec.source_dir.clone().into(),
+        trees: daemon.trees().join(&change.repository),
+        reference: format!("{} {}", change.repository, change.reference),
+    };
+    let (baselines, notes) = baseline::choose(&setup, None, Some(&pushed))?;
     for note in notes {
         info!("{id}: {note}");
     }
@@ -160,6 +169,7 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
             .into_iter()
             .map(|suite| (suite, change.new.clone()))
             .collect(),
+        reference: Some(pushed.reference),
         baselines,
     };
     let run = RunDir::create(daemon.context.dirs.runs().as_std_path(), &record)?;

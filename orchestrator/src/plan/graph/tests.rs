@@ -6,6 +6,8 @@ use insta::assert_snapshot;
 use super::*;
 use crate::host::yaml;
 use crate::model::Project;
+use crate::model::project::Source;
+use crate::plan::Baseline;
 use crate::plan::matrix::Matrix;
 use crate::plan::resolve::resolve;
 
@@ -51,6 +53,7 @@ fn key(word: &str) -> Key {
 struct Machine {
     images: BTreeMap<PortName, ImageFact>,
     tree: Option<Key>,
+    base: Option<Key>,
     series: Option<Key>,
     cache: RefCell<BTreeSet<Key>>,
     last: RefCell<BTreeMap<String, Inputs>>,
@@ -79,10 +82,19 @@ impl Machine {
     fn plan_of(&self, matrix: &str) -> Plan {
         let source = SourceFact {
             tree: self.tree.clone(),
+            base: self.base.clone(),
             series: self.series.clone(),
         };
+        let mut resolved = resolved(matrix);
+        if self.base.is_some() {
+            resolved.suites[0].baseline = Baseline::None;
+            resolved.suites[0].base = Some(Source {
+                path: Some("other".into()),
+                ..Source::default()
+            });
+        }
         plan(
-            &resolved(matrix),
+            &resolved,
             &Facts {
                 images: self.images.clone(),
                 sources: [("a".into(), source.clone()), ("b".into(), source)].into(),
@@ -199,6 +211,25 @@ Cached cell a/q32be/stock/baseline: cached (after [1, 4])
 Run cell a/q32be/stock/candidate: not known yet: build (after [1, 5])
 Run cell b/q32be/stock/candidate: not known yet: build (after [1, 6])
 "#);
+}
+
+#[test]
+fn another_commit_is_a_side_with_its_own_tree_and_the_same_series() {
+    let mut machine = Machine::new();
+    machine.base = Some(key("parent"));
+    let plan = machine.plan();
+    let inputs = |name: &str, label: &str| {
+        let job = &plan.jobs[plan.find(name).unwrap()];
+        job.inputs[label].clone()
+    };
+    for (side, tree) in [("baseline", "parent"), ("candidate", "tree")] {
+        let build = format!("build a/p64/{side}");
+        assert_eq!(inputs(&build, INPUT_SOURCE), Some(key(tree).0));
+        assert_eq!(inputs(&build, "patches"), Some(key("series").0));
+        assert!(plan.find(&format!("cell a/q32be/stock/{side}")).is_some());
+    }
+    // A suite that is compared with nothing has one side still.
+    assert!(plan.find("build b/q32be/baseline").is_none());
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn planned(base: &str, last: &[Job], has: &dyn Fn(&Key) -> bool) -> Plan {
     let fact = KernelFact {
         source: SourceFact {
             tree: Some(key("tree")),
+            base: None,
             series: Some(key("series")),
         },
         script: Some(key("script")),

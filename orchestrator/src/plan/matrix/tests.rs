@@ -19,7 +19,7 @@ fn a_small_matrix_gets_the_defaults() {
     assert_eq!(matrix.variants, [STOCK]);
     assert_eq!((suite.passes, suite.timeout.as_secs()), (1, 1200));
     assert_eq!(
-        (suite.baseline, suite.runner),
+        (suite.baseline.clone(), suite.runner),
         (Baseline::None, Runner::Auto)
     );
     assert_eq!(matrix.retries.host_fault, 1);
@@ -123,7 +123,7 @@ limits: {memory: 512MB}
     assert_snapshot!(read(text).unwrap_err(), @r#"
 m.yaml: ports: is missing
 m.yaml:3:1: prots: unknown field, expected one of format, name, description, ports, variants, kernel_options, exclude, suites, known_flakes, adaptive, limits, retries; did you mean 'ports'?
-m.yaml:7:5: suites[0].baseline: 'unpached' is unknown, expected one of none, unpatched, last-good, parent; did you mean 'unpatched'?
+m.yaml:7:5: suites[0].baseline: 'unpached' is unknown, expected one of none, unpatched, last-good, parent, branch-point:REF; did you mean 'unpatched'?
 m.yaml:8:5: suites[0].order: 'random' is unknown, expected one of listed, shuffled, each-alone
 m.yaml:9:5: suites[0].runner: 'kuya' is unknown, expected one of auto, kyua, sh; did you mean 'kyua'?
 m.yaml:10:5: suites[0].timeout: '20 minits' is not a duration: expected for example 90s, 45m or 1h30m

@@ -331,7 +331,7 @@ impl Writer {
             return Ok(*known);
         }
         let place = self.place(&id.suite, id.port.as_str(), &id.variant).await?;
-        let revision = match reading.record.revisions.get(&id.suite).cloned() {
+        let revision = match reading.record.revision(id).cloned() {
             Some(revision) => Some(self.text(&revision).await?),
             None => None,
         };

@@ -38,6 +38,7 @@ impl Runs {
             suites: vec![],
             fresh: false,
             revisions: [("s".to_owned(), format!("rev-{id}"))].into(),
+            reference: None,
             baselines: Default::default(),
         };
         let dir = RunDir::create(&self.path(), &record).unwrap();

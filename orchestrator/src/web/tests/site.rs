@@ -136,6 +136,7 @@ fn record(id: &str) -> RunRecord {
         ports: vec![],
         suites: vec![],
         fresh: false,
+        reference: None,
         baselines: Default::default(),
         revisions: [("portable".to_owned(), REVISION.to_owned())].into(),
     }

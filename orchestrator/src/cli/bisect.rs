@@ -24,10 +24,6 @@ pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
         None => revisions::series(setup, suite)?,
     };
     let wanted = wanted(&subject, args)?;
-    let known = match args.range {
-        Some(_) => Vec::new(),
-        None => known(&subject, revisions.len())?,
-    };
     let cores = args.jobs.unwrap_or(setup.capacity().cores);
     let order = Order {
         id: subject.cell.id.clone(),
@@ -36,7 +32,18 @@ pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
         at_once: usize::try_from(cores).unwrap_or(1),
         most_tries: args.tries,
     };
+    let known = match args.range {
+        Some(_) => bisect::known(&revisions, &order)?,
+        None => known(&subject, revisions.len())?,
+    };
     let what = format!("{} on {}", args.about.failure.case, args.about.failure.port);
+    for (at, count) in &known {
+        let (revision, Count { bad, total }) = (&revisions[*at], count);
+        eprintln!(
+            "a run has shown of {}: failed in {bad} of {total}",
+            revision.name
+        );
+    }
     eprintln!(
         "looking for {what} in {} revisions, {} at once",
         revisions.len(),
@@ -81,14 +88,10 @@ fn wanted(subject: &Subject, args: &BisectArgs) -> Result<Wanted, Failure> {
             args.about.failure.case, args.about.failure.port, args.about.run
         ))
     })?;
-    let died = matches!(
-        bad.outcome,
-        crate::model::Outcome::Crashed | crate::model::Outcome::Hung
-    );
     Ok(Wanted::Case {
         case: args.about.failure.case.clone(),
         outcome: bad.outcome,
-        title: bad.reason.clone().filter(|_| died),
+        title: bad.reason.clone().filter(|_| failure::died(bad)),
         // What always fails needs nothing before it; what does not may need a polluter.
         after_all: !args.alone && (args.after_all || !subject.count().all_bad()),
     })

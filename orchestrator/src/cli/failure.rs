@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 
 use crate::engine::{Memory, Setup, baseline};
 use crate::model::outcome::Sense;
-use crate::model::{Attempt, CaseId, CellResult, Side, StageResult};
+use crate::model::{Attempt, CaseId, CellResult, Outcome, Side, StageResult};
 use crate::plan::Work;
 use crate::store::runs::RunDir;
 use crate::verdict::chance::Count;
@@ -40,6 +40,30 @@ impl Subject {
     pub fn count(&self) -> Count {
         count(&self.cell, &self.case)
     }
+}
+
+/// Finds a failure that has to be one: a case that did not end badly has nothing to search for, for
+/// which `nothing` is said.
+pub fn find_bad(
+    context: &Context,
+    about: &FailureArgs,
+    side: Side,
+    nothing: &str,
+) -> Result<(Subject, Attempt), Failure> {
+    let subject = find(context, about, side)?;
+    let FailureArgs { run, failure, .. } = about;
+    let bad = subject.bad().cloned().ok_or_else(|| {
+        Failure::usage(format!(
+            "{} did not fail on {} in run {run}: {nothing}",
+            failure.case, failure.port
+        ))
+    })?;
+    Ok((subject, bad))
+}
+
+/// Whether an attempt took its guest along.
+pub fn died(attempt: &Attempt) -> bool {
+    matches!(attempt.outcome, Outcome::Crashed | Outcome::Hung)
 }
 
 /// Bad attempts of a case in a cell, and all that say anything.

@@ -3,12 +3,13 @@
 //! The index is brought up to date with the runs' logs first, so the answer is about what is there
 //! now; a run that is under way counts as far as it is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::host::text;
 use crate::model::CaseId;
 use crate::model::problem::did_you_mean;
-use crate::store::index::Index;
+use crate::store::index::{CrashCause, Index};
 
 use super::args::HistoryArgs;
 use super::context::Context;
@@ -47,6 +48,12 @@ pub fn run(context: &Context, args: &HistoryArgs) -> Outcome {
 
 fn clean(guest: &str) -> String {
     text::line(guest.as_bytes(), WIDE)
+}
+
+/// A run by the end of its name, by which it can be found, and its day.
+fn seen(run: &str, started: jiff::Timestamp) -> String {
+    let short = run.get(run.len().saturating_sub(12)..).unwrap_or(run);
+    format!("{} in {}", started.strftime("%F"), clean(short))
 }
 
 async fn one(index: &Index, case: &CaseId, args: &HistoryArgs) -> Result<String, Failure> {
@@ -108,8 +115,14 @@ async fn all(index: &Index, json: bool) -> Result<String, Failure> {
     let flakes = index.flakes(LISTED).await?;
     let panics = index.crash_groups(None, LISTED).await?;
     let ports = index.ports().await?;
+    let mut causes: BTreeMap<String, Vec<CrashCause>> = BTreeMap::new();
+    for group in &panics {
+        let found = index.crash_causes(&group.signature, LISTED).await?;
+        causes.insert(group.signature.clone(), found);
+    }
     if json {
-        let all = serde_json::json!({"flakes": flakes, "panics": panics, "ports": ports});
+        let all = serde_json::json!({"flakes": flakes, "panics": panics, "causes": causes,
+            "ports": ports});
         return serde_json::to_string_pretty(&all).map_err(Failure::internal);
     }
     let mut out = String::from("cases that went both ways within a cell:\n");
@@ -134,6 +147,21 @@ async fn all(index: &Index, json: bool) -> Result<String, Failure> {
             clean(&group.title),
             ports.join(", ")
         );
+        for cause in causes.get(&group.signature).into_iter().flatten() {
+            let what = match &cause.blamed {
+                Some(case) => clean(&case.to_string()),
+                None => format!("no case of {}", clean(&cause.suite)),
+            };
+            let ports: Vec<&str> = cause.ports.iter().map(|p| p.as_str()).collect();
+            let _ = writeln!(
+                out,
+                "        {:>4}  blamed on {what}, on {}: first {}, last {}",
+                cause.count,
+                ports.join(", "),
+                seen(&cause.first_run, cause.first),
+                seen(&cause.last_run, cause.last),
+            );
+        }
     }
     out.push_str("\nports, newest cells that were executed:\n");
     for port in &ports {

@@ -19,13 +19,7 @@ use super::failure::{self, Subject};
 /// `fallout polluter`
 pub fn run(context: &Context, args: &PolluterArgs) -> Outcome {
     let side = Side::from(args.side);
-    let subject = failure::find(context, &args.about, side)?;
-    let bad = subject.bad().ok_or_else(|| {
-        Failure::usage(format!(
-            "{} did not fail on {} in run {}: it has no polluter",
-            args.about.failure.case, args.about.failure.port, args.about.run
-        ))
-    })?;
+    let (subject, bad) = failure::find_bad(context, &args.about, side, "it has no polluter")?;
     let (ran_before, seen) = company(&subject);
     let order = Order {
         id: subject.cell.id.clone(),

@@ -3,7 +3,7 @@
 use crate::engine::bisect::Wanted;
 use crate::engine::bus::Bus;
 use crate::engine::suspect::{self, Row};
-use crate::model::{Outcome as CaseOutcome, Side};
+use crate::model::Side;
 use crate::verdict::chance::Count;
 use crate::verdict::suspect::{Suspicion, weigh};
 
@@ -16,18 +16,12 @@ use super::failure;
 /// `fallout suspect`
 pub fn run(context: &Context, args: &SuspectArgs) -> Outcome {
     let side = Side::from(args.side);
-    let subject = failure::find(context, &args.about, side)?;
-    let bad = subject.bad().ok_or_else(|| {
-        Failure::usage(format!(
-            "{} did not fail on {} in run {}",
-            args.about.failure.case, args.about.failure.port, args.about.run
-        ))
-    })?;
-    let died = matches!(bad.outcome, CaseOutcome::Crashed | CaseOutcome::Hung);
+    let nothing = "no emulator is to blame";
+    let (subject, bad) = failure::find_bad(context, &args.about, side, nothing)?;
     let wanted = Wanted::Case {
         case: subject.case.clone(),
         outcome: bad.outcome,
-        title: bad.reason.clone().filter(|_| died),
+        title: bad.reason.clone().filter(|_| failure::died(&bad)),
         after_all: !subject.count().all_bad(),
     };
     let id = subject.cell.id.clone();

@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::host::files;
-use crate::model::{CaseId, CellId, Key, Outcome};
+use crate::model::{Attempt, CaseId, CellId, Key, Outcome, Purpose};
+use crate::plan::Work;
 use crate::verdict::bisect::{Answer, Bisect, Next, Place, Settings};
 use crate::verdict::chance::Count;
 
 use super::RunError;
 use super::bus::Bus;
+use super::facts::Memory;
 use super::revisions::Revision;
 use super::trial::{self, Ask, NotReady, Seen, Stage};
 
@@ -177,6 +179,53 @@ pub async fn search(
             });
         }
     }
+}
+
+/// Revisions whose cells are looked for in the cache: beyond that, both ends only. Each may have to be
+/// exported and hashed for it.
+const LOOKED_UP: usize = 64;
+
+/// What runs of these very revisions have shown, as far as their cells are in the cache. Blocks.
+pub fn known(revisions: &[Revision], order: &Order) -> Result<Vec<(usize, Count)>, RunError> {
+    let last = revisions.len().saturating_sub(1);
+    let places = (0..revisions.len()).filter(|at| last < LOOKED_UP || [0, last].contains(at));
+    let mut known = Vec::new();
+    for at in places {
+        let setup = revisions[at].setup()?;
+        let plan = setup.plan(&Memory::load(&setup.dirs))?;
+        let cell = plan.find(&Work::Cell(order.id.clone()).to_string());
+        let key = cell.and_then(|ix| plan.jobs[ix].key.clone());
+        let Some((cell, _)) = key.and_then(|key| setup.cells().get(&key)) else {
+            continue;
+        };
+        let count = shown(&order.wanted, &cell.attempts);
+        if count.total > 0 {
+            known.push((at, count));
+        }
+    }
+    Ok(known)
+}
+
+/// What attempts of a run say of a failure: what was made under the same conditions, and is the same
+/// failure or none.
+fn shown(wanted: &Wanted, attempts: &[Attempt]) -> Count {
+    let Wanted::Case { after_all, .. } = wanted else {
+        return Count::default();
+    };
+    let alike = |a: &&Attempt| a.counts() && (!after_all || a.purpose == Purpose::Pass);
+    let seen = attempts.iter().filter(alike).map(|a| Seen {
+        case: a.case.clone(),
+        outcome: a.outcome,
+        reason: a.reason.clone(),
+    });
+    seen.fold(Count::default(), |sum, seen| {
+        let bad = match judge(wanted, &[seen]) {
+            Tried::Bad => 1,
+            Tried::Good => 0,
+            Tried::Other { .. } => return sum,
+        };
+        sum.plus(Count { bad, total: 1 })
+    })
 }
 
 /// What earlier searches have seen of a revision: read once, used up, and added to.

@@ -69,7 +69,7 @@ impl Dispatch {
             let today = jiff::tz::Offset::UTC
                 .to_datetime(self.record.started)
                 .date();
-            verdict::flakes::apply(&mut verdict, cells, known, today);
+            verdict::known::apply(&mut verdict, cells, known, today);
         }
         verdict
     }

@@ -80,7 +80,14 @@ async fn read(run: &Dispatch, verdict: &Verdict) -> Result<Past, StoreError> {
         for row in index.crashes_of(signature, matrix, this).await? {
             let look = looks.of_row(&mut past, &row);
             let place = past.place(&row.port, &row.variant);
-            past.died(signature, Death { look, place });
+            past.died(
+                signature,
+                Death {
+                    look,
+                    place,
+                    blamed: row.blamed,
+                },
+            );
         }
     }
     index.close().await;

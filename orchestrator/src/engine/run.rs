@@ -79,6 +79,8 @@ pub(super) struct Dispatch {
     /// By suite and port, by how much limits are stretched: the same for all their cells, whatever is
     /// learnt meanwhile.
     pub(super) slowness: BTreeMap<(String, PortName), f64>,
+    /// The versions of emulators, by program; those that do not tell theirs have none.
+    pub(super) emulators: BTreeMap<String, Option<String>>,
 }
 
 /// Opens a run's log and makes the bus on it.
@@ -135,6 +137,7 @@ pub async fn execute(
         memory,
         snapshots,
         slowness: BTreeMap::new(),
+        emulators: BTreeMap::new(),
     };
     dispatch.all().await;
     let mut cells = dispatch.take_cells();

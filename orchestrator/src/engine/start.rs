@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::build::{self, Built, KernelBuilt};
+use crate::host::machine::program_version;
 use crate::model::{CellId, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
 use crate::plan::matrix::Runner as RunnerWord;
@@ -13,6 +14,7 @@ use crate::plan::resolve::Suite;
 use crate::plan::{Todo, Work};
 use crate::store::cells;
 use crate::suite::Runner;
+use crate::verdict::EMULATOR;
 
 use super::cell::{self, CellJob, Numbers};
 use super::facts::run_base;
@@ -255,6 +257,11 @@ impl Dispatch {
         let kernel = needs.iter().find_map(|n| self.kernel(*n));
         let booted = kernels::boots(&image.image, kernel.as_deref());
         let booted = booted.map_err(|e| self.notice(e.detail)).ok()?;
+        let program = &port.emulator.program;
+        let emulator = self.emulators.entry(program.clone());
+        let emulator = emulator.or_insert_with(|| program_version(program)).clone();
+        let mut versions = booted.versions;
+        versions.extend(emulator.map(|version| (EMULATOR.to_owned(), version)));
         Some(CellJob {
             id: id.clone(),
             key: key?.clone(),
@@ -282,7 +289,7 @@ impl Dispatch {
             run: self.record.id.0.clone(),
             numbers: Numbers::after(earlier.last_guest()),
             earlier,
-            versions: booted.versions,
+            versions,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use camino::Utf8Path;
 
 use super::files::find_program;
+use super::text;
 
 /// What jobs may use together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,28 @@ pub fn program_identity(name: &str) -> Option<String> {
     identity_of(&file)
 }
 
+/// The version that a program tells with `--version`: its first word with a digit in front, and what is
+/// in brackets behind it. None where it does not answer so. Blocks for as long as its start takes.
+pub fn program_version(name: &str) -> Option<String> {
+    let mut command = std::process::Command::new(name);
+    command.arg("--version").stdin(std::process::Stdio::null());
+    let said = command.output().ok()?.stdout;
+    let line = text::head(&said, 1, 200).into_iter().next()?;
+    version_in(&line)
+}
+
+fn version_in(line: &str) -> Option<String> {
+    let starts = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let mut words = line.split(' ').skip_while(|word| !starts(word));
+    let version = words.next()?;
+    let more: Vec<&str> = words.collect();
+    let more = more.join(" ");
+    Some(match more.starts_with('(') {
+        true => format!("{version} {more}"),
+        false => version.to_owned(),
+    })
+}
+
 /// How loaded the machine is, in words by what they are about. What the system does not tell is
 /// left out. Blocks for as long as reading three small files takes.
 pub fn load() -> Vec<(&'static str, String)> {
@@ -97,6 +120,15 @@ fn identity_of(file: &Utf8Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say() {
+        let qemu = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)";
+        assert_eq!(version_in(qemu).unwrap(), "10.0.2 (Debian 1:10.0.2+ds-2)");
+        assert_eq!(version_in("tool v2, 3.1 of May").unwrap(), "3.1");
+        assert_eq!(version_in("no number here"), None);
+        assert_eq!(program_version("/nonexistent/emulator"), None);
+    }
 
     #[test]
     fn memory_is_read_from_what_linux_says() {

@@ -1,7 +1,9 @@
 use super::*;
-use crate::model::{Attempt, Finding, Key, Outcome, PortTally, StageResult};
+use crate::model::{Attempt, CameUp, GuestEnd, GuestRecord, Key, Outcome, StageResult};
+use crate::verdict::EMULATOR;
+use std::time::Duration;
 
-fn cell(port: &str, key: &str, outcomes: &[bool]) -> CellResult {
+pub(crate) fn cell(port: &str, key: &str, outcomes: &[bool]) -> CellResult {
     let attempt = |(i, bad): (usize, &bool), case: &str| Attempt {
         case: CaseId::new("t", case),
         pass: i as u32 + 1,
@@ -70,88 +72,48 @@ fn intervals_hold_the_rate_and_stay_within_bounds() {
     }
 }
 
-fn finding(kind: FindingKind, port: &str) -> Finding {
-    Finding {
-        kind,
-        news: News::New,
-        suite: "s".to_owned(),
-        case: Some(CaseId::new("t", "now_and_then")),
-        sentence: "it fails".to_owned(),
-        failing: vec![PortTally {
-            port: port.into(),
-            bad: 1,
-            total: 3,
-            outcome: "failed".to_owned(),
-            reason: None,
-        }],
-        passing: Vec::new(),
-        silent: Vec::new(),
-        splits: Vec::new(),
-        certainty: None,
-        news_evidence: None,
-        next: None,
-        seen_before: None,
-        crash: None,
-        evidence: Vec::new(),
+/// Shuffled orders: the case fails in the third of the guests in which `polluter` ran before it.
+#[test]
+fn company_and_circumstances_are_told_once_with_all_their_names() {
+    let mut cells = Vec::new();
+    for n in 0..60_u32 {
+        let mut one = cell("amd64", &format!("k{n}"), &[n % 3 == 0]);
+        let mut polluter = one.attempts[0].clone();
+        polluter.case = CaseId::new("t", "polluter");
+        // Before it where it fails, behind it where it passes.
+        one.attempts
+            .insert(if n % 3 == 0 { 0 } else { 2 }, polluter);
+        one.guests.push(GuestRecord {
+            number: 1,
+            kernel: String::new(),
+            boot: Duration::from_secs(if n % 3 == 0 { 9 } else { 2 }),
+            came_up: CameUp::Booted,
+            wall: Duration::ZERO,
+            cpu: Duration::ZERO,
+            end: GuestEnd::Done,
+            crash: None,
+            damage: None,
+            console: String::new(),
+            command: ["e", "-cpu", "max", "-m", "256"].map(String::from).into(),
+        });
+        one.versions
+            .insert("emulator".to_owned(), "10.0".to_owned());
+        cells.push(one);
     }
-}
-
-fn judged(finding: Option<Finding>, cells: &[CellResult], today: &str) -> Verdict {
-    let registry: Registry = serde_yaml::from_str(
-        "{format: 1, flakes: [{case: 't:now*', ports: [amd64], owner: ann, reason: a race, \
-         link: 'PR 1', until: 2027-01-31}]}",
-    )
-    .unwrap();
-    let mut verdict = Verdict {
-        findings: finding.into_iter().collect(),
-        ..Verdict::default()
-    };
-    apply(&mut verdict, cells, &registry, today.parse().unwrap());
-    verdict
-}
-
-#[test]
-fn a_known_flake_is_no_news_until_its_day() {
-    let flaky = || Some(finding(FindingKind::Flake, "amd64+DIAGNOSTIC"));
-    let verdict = judged(flaky(), &[], "2027-01-31");
-    assert!(verdict.is_clean());
-    assert_eq!(
-        verdict.findings[0].evidence,
-        ["Known until 2027-01-31: a race (ann, PR 1)."]
-    );
-    let verdict = judged(flaky(), &[], "2027-02-01");
-    assert!(!verdict.is_clean());
-    assert!(verdict.findings[0].evidence[0].contains("which is over"));
-}
-
-#[test]
-fn what_is_more_than_known_stays_news() {
-    let elsewhere = judged(
-        Some(finding(FindingKind::Flake, "s390x")),
-        &[],
-        "2027-01-01",
-    );
-    assert!(!elsewhere.is_clean());
-    assert!(elsewhere.findings[0].evidence[0].contains("not on s390x"));
-    let always = judged(
-        Some(finding(FindingKind::ArchOnly, "amd64")),
-        &[],
-        "2027-01-01",
-    );
-    assert!(!always.is_clean());
-    assert!(always.findings[0].evidence[0].contains("this is more"));
-}
-
-#[test]
-fn an_entry_for_what_passes_complains() {
-    let mended = judged(None, &[cell("amd64", "k", &[false; 20])], "2027-01-01");
-    assert!(
-        mended.notes[0].contains("passed 20 times"),
-        "{:?}",
-        mended.notes
-    );
-    let few = judged(None, &[cell("amd64", "k", &[false; 3])], "2027-01-01");
-    assert!(few.notes.is_empty());
-    let over = judged(None, &[], "2028-01-01");
-    assert!(over.notes[0].contains("over on 2027-01-31"));
+    // One guest more that is slow and passes: the two are no longer alike.
+    let mut slow = cells[1].clone();
+    slow.key = Key("slow".to_owned());
+    slow.guests[0].boot = Duration::from_secs(9);
+    cells.push(slow);
+    let history = [Chapter {
+        hour: 3,
+        cells: &cells,
+    }];
+    let found = flakes(&history);
+    let told = found[0].goes_with.iter();
+    let told = told.map(|w| format!("{} {:?} {}/{}", w.what, w.alike, w.there.bad, w.there.total));
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r#"
+    emulator 11.0 ["after t:polluter"] 20/20
+    a busy host [] 20/21
+    "#);
 }

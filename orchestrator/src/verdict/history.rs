@@ -36,12 +36,14 @@ pub struct Entry {
 }
 
 /// A crash of an earlier run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// Which of the looks.
     pub look: u32,
     /// Which of the places.
     pub place: u16,
+    /// The case that it was blamed on there.
+    pub blamed: Option<CaseId>,
 }
 
 /// What is known of earlier runs. Filled by whoever reads them, in any order.
@@ -134,6 +136,9 @@ pub fn apply(verdict: &mut Verdict, past: &Past, tested: &BTreeMap<String, Strin
             if !crash.signature.is_empty() {
                 let seen = of_crash(past, deaths);
                 finding.evidence.push(crash_line(&seen, past, deaths));
+                finding
+                    .evidence
+                    .extend(other_causes(finding.case.as_ref(), past, deaths));
                 finding.seen_before = Some(seen);
             }
             continue;
@@ -322,6 +327,38 @@ fn crash_line(seen: &SeenBefore, past: &Past, deaths: &[Death]) -> String {
         words::list(&ports, 6),
         since(seen)
     )
+}
+
+/// What earlier runs blamed the same crash on, where that is something else than now.
+fn other_causes(now: Option<&CaseId>, past: &Past, deaths: &[Death]) -> Option<String> {
+    let mut causes: BTreeMap<Option<&CaseId>, Vec<&Sighting>> = BTreeMap::new();
+    for death in deaths.iter().filter(|d| d.blamed.as_ref() != now) {
+        let look = past.looks.get(death.look as usize);
+        let seen = causes.entry(death.blamed.as_ref()).or_default();
+        seen.extend(look);
+    }
+    let told: Vec<String> = causes
+        .into_iter()
+        .map(|(cause, mut seen)| {
+            seen.sort_by_key(|s| (s.started, &s.run.0));
+            let cause = match cause {
+                Some(case) => format!("`{case}`"),
+                None => "no case".to_owned(),
+            };
+            let times = words::count(seen.len(), "time");
+            match seen.last() {
+                Some(last) => format!("{cause} ({times}, last in {})", sighting(last)),
+                None => cause,
+            }
+        })
+        .collect();
+    let told: Vec<&String> = told.iter().collect();
+    (!told.is_empty()).then(|| {
+        format!(
+            "Earlier runs had it under another cause: {}.",
+            words::list(&told, 6)
+        )
+    })
 }
 
 fn since(seen: &SeenBefore) -> String {

@@ -10,7 +10,8 @@
 //!       before: the baseline              words: the sentences
 //!       changes: every case against it    history: what earlier runs showed
 //!       repeats: what to run again        adaptive: that over a run, in turns
-//!       sim: a world to measure all this in
+//!       flakes: over many runs            circumstances: of one attempt
+//!       known: who answers for a flake    sim: a world to measure all this in
 //! ```
 //!
 //! Comparison is total: absent, skipped, missed and doubtful are values, and no input makes it
@@ -25,12 +26,14 @@ mod bits;
 mod cases;
 pub mod chance;
 mod changes;
+mod circumstances;
 mod company;
 mod deaths;
 mod decide;
 pub mod dice;
 pub mod flakes;
 pub mod history;
+pub mod known;
 mod next;
 pub mod polluter;
 pub mod priors;
@@ -54,6 +57,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{CellResult, Finding, FindingKind, News, PortName, Traits, Verdict};
 
+pub use circumstances::EMULATOR;
 pub use next::Known;
 
 /// What a verdict rests on.

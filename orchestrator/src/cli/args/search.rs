@@ -28,6 +28,9 @@ pub struct FlakesArgs {
     /// Only so many of the newest runs
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub runs: usize,
+    /// The registry of known flakes [default: that of the newest run's matrix]
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<Utf8PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

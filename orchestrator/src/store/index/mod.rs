@@ -11,6 +11,7 @@
 //!
 //! What this module does not do: keep anything that is not in a run's directory.
 
+mod causes;
 mod ingest;
 mod judged;
 mod pages;
@@ -23,8 +24,8 @@ mod words;
 
 pub use ingest::Caught;
 pub use rows::{
-    CaseRow, CellRow, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PastRow, PortRow,
-    RateRow, RunPhase, RunRow, Spot,
+    CaseRow, CellRow, CrashCause, CrashGroup, CrashRow, FindingRow, FlakeRow, HistoryRow, PastRow,
+    PortRow, RateRow, RunPhase, RunRow, Spot,
 };
 
 use std::collections::HashMap;

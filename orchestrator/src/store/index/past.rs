@@ -8,7 +8,7 @@ use crate::model::outcome::Sense;
 use crate::model::{CaseId, PortName};
 use crate::store::StoreError;
 
-use super::query::{of_sense, time};
+use super::query::{case_of, of_sense, time};
 use super::{Index, PastRow, words};
 
 /// Who and where, in both queries: from a cell `c`.
@@ -32,6 +32,14 @@ fn row(r: &SqliteRow) -> PastRow {
         revision: r.get("revision"),
         bad: number("bad"),
         total: number("total"),
+        blamed: None,
+    }
+}
+
+fn crash(r: &SqliteRow) -> PastRow {
+    PastRow {
+        blamed: case_of(r),
+        ..row(r)
     }
 }
 
@@ -60,7 +68,8 @@ impl Index {
         self.all(query, row).await
     }
 
-    /// The cells of the runs of `matrix` before the run `before` in which a crash came.
+    /// The cells of the runs of `matrix` before the run `before` in which a crash came, one row for each
+    /// case that it was blamed on.
     pub async fn crashes_of(
         &self,
         signature: &str,
@@ -68,16 +77,18 @@ impl Index {
         before: &str,
     ) -> Result<Vec<PastRow>, StoreError> {
         let sql = format!(
-            "SELECT {CELL}, x.n AS bad, x.n AS total FROM
-               (SELECT cell, count(*) AS n FROM crash
-                WHERE signature = (SELECT id FROM text WHERE body = ?1) GROUP BY cell) x
+            "SELECT {CELL}, x.n AS bad, x.n AS total, bp.body AS program, bn.body AS bname FROM
+               (SELECT cell, blamed, count(*) AS n FROM crash
+                WHERE signature = (SELECT id FROM text WHERE body = ?1) GROUP BY cell, blamed) x
+             LEFT JOIN tcase b ON b.id = x.blamed LEFT JOIN text bp ON bp.id = b.program
+             LEFT JOIN text bn ON bn.id = b.name
              JOIN cell c ON c.id = x.cell {JOINS}"
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(signature)
             .bind(before)
             .bind(matrix);
-        self.all(query, row).await
+        self.all(query, crash).await
     }
 
     /// The runs of `matrix` before the run `before`: name and beginning, oldest first.

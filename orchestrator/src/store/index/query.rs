@@ -264,7 +264,9 @@ impl Index {
                (SELECT r.name FROM cell c JOIN run r ON r.id = c.run WHERE c.id = x.last) AS run,
                (SELECT group_concat(DISTINCT p.body) FROM crash k JOIN cell c ON c.id = k.cell
                   JOIN place l ON l.id = c.place JOIN text p ON p.id = l.port
-                  WHERE k.signature = x.signature) AS ports
+                  WHERE k.signature = x.signature) AS ports,
+               (SELECT count(DISTINCT coalesce(k.blamed, -1)) FROM crash k
+                  WHERE k.signature = x.signature) AS causes
              FROM (SELECT signature, min(kind) AS kind, count(*) AS n, max(cell) AS last
                    FROM crash WHERE ?1 IS NULL
                      OR signature = (SELECT id FROM text WHERE body = ?1)
@@ -289,6 +291,7 @@ impl Index {
                     .iter()
                     .flat_map(|p| p.split(',').map(PortName::from))
                     .collect(),
+                causes: count(r, "causes"),
                 last_run: r.get::<Option<String>, _>("run").unwrap_or_default(),
             })
             .collect())

@@ -135,6 +135,8 @@ pub struct PastRow {
     pub bad: u32,
     /// Attempts that said anything and count.
     pub total: u32,
+    /// Of a crash: the case that it was blamed on.
+    pub blamed: Option<CaseId>,
 }
 
 /// One attempt in a case's history.
@@ -215,8 +217,31 @@ pub struct CrashGroup {
     pub count: u64,
     /// Ports on which it was seen.
     pub ports: Vec<PortName>,
+    /// How many causes it has: cases that it was blamed on, and none.
+    pub causes: u64,
     /// The newest run that saw it.
     pub last_run: String,
+}
+
+/// What a crash was blamed on, over all runs.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct CrashCause {
+    /// The suite.
+    pub suite: String,
+    /// The case; none where the kernel died while none ran.
+    pub blamed: Option<CaseId>,
+    /// How often.
+    pub count: u64,
+    /// Where.
+    pub ports: Vec<PortName>,
+    /// The first run that saw it so.
+    pub first_run: String,
+    /// When that run began.
+    pub first: jiff::Timestamp,
+    /// The newest run that saw it so.
+    pub last_run: String,
+    /// When that run began.
+    pub last: jiff::Timestamp,
 }
 
 /// One crash.

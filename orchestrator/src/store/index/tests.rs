@@ -189,8 +189,10 @@ async fn a_case_that_goes_both_ways_and_a_crash_in_two_runs_are_grouped() {
     let index = Index::open(&runs.dir.path().join("i.sqlite"))
         .await
         .unwrap();
-    for _ in 0..2 {
-        let (dir, mut log, _) = runs.run();
+    let mut ids = Vec::new();
+    for case in ["p:flaky", "p:other"] {
+        let (dir, mut log, id) = runs.run();
+        ids.push(id.0);
         let outcomes = [Outcome::Passed, Outcome::Failed, Outcome::Skipped];
         let mut attempts = Vec::new();
         for outcome in outcomes {
@@ -204,7 +206,7 @@ async fn a_case_that_goes_both_ways_and_a_crash_in_two_runs_are_grouped() {
             cell: cell("big"),
             guest: 1,
             crash: Crash {
-                blamed: Some("p:flaky".parse().unwrap()),
+                blamed: Some(case.parse().unwrap()),
                 ..Crash::new(CrashKind::Panic, "panic: here")
             },
         })
@@ -234,7 +236,23 @@ async fn a_case_that_goes_both_ways_and_a_crash_in_two_runs_are_grouped() {
     let crashes = index.crashes(&groups[0].signature, None, 9).await.unwrap();
     assert_eq!(crashes.len(), 2);
     assert_eq!(crashes[0].cell.to_string(), "s/big/stock/candidate");
-    assert_eq!(crashes[0].blamed, Some("p:flaky".parse().unwrap()));
+    assert_eq!(crashes[0].blamed, Some("p:other".parse().unwrap()));
+    // The same crash under two causes is shown as such.
+    assert_eq!(groups[0].causes, 2);
+    let causes = index.crash_causes(&groups[0].signature, 9).await.unwrap();
+    let causes: Vec<_> = causes
+        .iter()
+        .map(|c| {
+            (
+                c.blamed.clone().unwrap().to_string(),
+                c.count,
+                &c.first_run,
+                &c.last_run,
+            )
+        })
+        .collect();
+    let of = |case: &str, run| (case.to_owned(), 1, run, run);
+    assert_eq!(causes, [of("p:flaky", &ids[0]), of("p:other", &ids[1])]);
 }
 
 /// A result from the cache counts once: where it was executed, or where it is first seen.

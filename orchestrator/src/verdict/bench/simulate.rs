@@ -22,24 +22,19 @@ pub enum Noise {
 impl Noise {
     fn value(self, dice: &mut Dice, at: usize) -> f64 {
         match self {
-            Self::Normal(spread) => 1.0 + spread * normal(dice),
+            Self::Normal(spread) => 1.0 + spread * dice.normal(),
             Self::Outliers(spread) => {
                 let long = if dice.chance(0.1) { 3.0 } else { 1.0 };
-                long * (1.0 + spread * normal(dice))
+                long * (1.0 + spread * dice.normal())
             }
-            Self::Cauchy(scale) => (scale * normal(dice) / normal(dice)).exp(),
-            Self::Drift(spread, drift) => 1.0 + drift * at as f64 + spread * normal(dice),
+            Self::Cauchy(scale) => (scale * dice.normal() / dice.normal()).exp(),
+            Self::Drift(spread, drift) => 1.0 + drift * at as f64 + spread * dice.normal(),
             Self::Count(spread) => {
-                let count = 2e5 * (1.0 + spread * normal(dice));
+                let count = 2e5 * (1.0 + spread * dice.normal());
                 count.round() / 2e5
             }
         }
     }
-}
-
-fn normal(dice: &mut Dice) -> f64 {
-    let (u, v) = (1.0 - dice.unit(), dice.unit());
-    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
 /// Of so many benchmarks with `pairs` pairs each, with B longer by the factor `ratio`: how many

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::model::CrashKind;
 use crate::report::html::dead::{self, SectionView};
-use crate::store::index::{CrashGroup, CrashRow};
+use crate::store::index::{CrashCause, CrashGroup, CrashRow};
 use crate::store::runs::RunDir;
 use crate::web::App;
 use crate::web::api::cases::spot;
@@ -18,6 +18,7 @@ use super::{Answer, show};
 
 const GROUPS: u32 = 200;
 const CRASHES: u32 = 50;
+const CAUSES: u32 = 50;
 
 /// A signature with its crashes.
 struct Group {
@@ -27,6 +28,7 @@ struct Group {
     title: String,
     count: u64,
     ports: Vec<String>,
+    causes: u64,
     last_run: String,
 }
 
@@ -42,6 +44,7 @@ fn group(row: &CrashGroup) -> Group {
         title: views::clean(&row.title, 300),
         count: row.count,
         ports: row.ports.iter().map(|p| views::name(p.as_str())).collect(),
+        causes: row.causes,
         last_run: views::name(&row.last_run),
     }
 }
@@ -57,6 +60,35 @@ pub async fn list(State(app): State<App>) -> Answer {
     let rows = app.index.crash_groups(None, GROUPS).await?;
     let groups = rows.iter().map(group).collect();
     Ok(show(&List { groups }))
+}
+
+/// What it was blamed on.
+struct Cause {
+    suite: String,
+    blamed: String,
+    blamed_link: String,
+    count: u64,
+    ports: String,
+    first_run: String,
+    first: When,
+    last_run: String,
+    last: When,
+}
+
+fn cause(row: &CrashCause) -> Cause {
+    let blamed = row.blamed.as_ref();
+    let ports: Vec<&str> = row.ports.iter().map(|p| p.as_str()).collect();
+    Cause {
+        suite: views::name(&row.suite),
+        blamed: blamed.map_or(String::new(), |c| views::name(&c.to_string())),
+        blamed_link: blamed.map(views::case_link).unwrap_or_default(),
+        count: row.count,
+        ports: views::name(&ports.join(", ")),
+        first_run: views::name(&row.first_run),
+        first: views::when(row.first),
+        last_run: views::name(&row.last_run),
+        last: views::when(row.last),
+    }
 }
 
 struct One {
@@ -95,6 +127,7 @@ struct Evidence {
 #[template(path = "pages/panic.html")]
 struct Page {
     group: Group,
+    causes: Vec<Cause>,
     crashes: Vec<One>,
     evidence: Evidence,
     next: String,
@@ -116,6 +149,7 @@ pub async fn page(
     let found = app.index.crash_groups(Some(&signature), 1).await?;
     let absent = || Problem::absent(format!("crash with the signature {signature}"));
     let group = group(found.first().ok_or_else(absent)?);
+    let causes = app.index.crash_causes(&signature, CAUSES).await?;
     let rows = app.index.crashes(&signature, after, CRASHES + 1).await?;
     let more = rows.len() > CRASHES as usize;
     let shown = &rows[..rows.len().min(CRASHES as usize)];
@@ -132,6 +166,7 @@ pub async fn page(
                 last.cursor
             )
         }),
+        causes: causes.iter().map(cause).collect(),
         crashes: shown.iter().map(one).collect(),
         evidence: evidence.await.ok().flatten().unwrap_or_default(),
         group,

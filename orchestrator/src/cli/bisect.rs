@@ -1,6 +1,6 @@
 //! `fallout bisect`: which patch of the series, or which commit, brought a failure.
 
-use crate::engine::bisect::{self, Ended, News, Order, Tried, Wanted};
+use crate::engine::bisect::{self, Ended, Known, News, Order, Tried, Wanted};
 use crate::engine::bus::Bus;
 use crate::engine::revisions::{self, Revision};
 use crate::host::text;
@@ -34,10 +34,13 @@ pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
     };
     let known = match args.range {
         Some(_) => bisect::known(&revisions, &order)?,
-        None => known(&subject, revisions.len())?,
+        None => Known {
+            counts: known(&subject, revisions.len())?,
+            alike: Vec::new(),
+        },
     };
     let what = format!("{} on {}", args.about.failure.case, args.about.failure.port);
-    for (at, count) in &known {
+    for (at, count) in &known.counts {
         let (revision, Count { bad, total }) = (&revisions[*at], count);
         eprintln!(
             "a run has shown of {}: failed in {bad} of {total}",

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::model::problem::did_you_mean;
-use crate::model::{CellId, CellResult, Side};
+use crate::model::{CellId, CellResult, FindingKind, Side};
 use crate::plan::baseline::WORDS;
 use crate::plan::{Baseline, Suite};
 use crate::store::StoreError;
@@ -237,7 +237,7 @@ impl Choice<'_> {
         let mut best: Option<((bool, bool), RunRecord)> = None;
         for (dir, record) in self.of_matrix()?.take(LOOKED_AT) {
             looked += 1;
-            if !is_good(&dir) {
+            if !is_good(&dir, &record, &self.suite.name) {
                 continue;
             }
             let shown = self.shows(&dir)?.len();
@@ -256,7 +256,7 @@ impl Choice<'_> {
         Err(RunError::Input(match looked {
             0 => format!("there is no earlier run of matrix {matrix}: run it first"),
             n => format!(
-                "no earlier run of matrix {matrix} ({n} seen) is complete and without news, with \
+                "no earlier run of matrix {matrix} ({n} seen) is complete and without open findings, with \
                  results of suite {suite}: name the run to compare with"
             ),
         }))
@@ -288,14 +288,40 @@ struct Summary {
 struct Ended {
     #[serde(default)]
     interrupted: bool,
+    #[serde(default)]
+    verdict: Findings,
 }
 
-fn is_good(dir: &RunDir) -> bool {
+#[derive(Default, Deserialize)]
+struct Findings {
+    findings: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    kind: FindingKind,
+    suite: String,
+}
+
+/// Whether a run came to its end with nothing new wrong. What was compared with another commit or
+/// another run has to have no open finding in this suite at all: what came in with the commit before
+/// is not new against that, and a run with it is no good one.
+fn is_good(dir: &RunDir, record: &RunRecord, suite: &str) -> bool {
     let read = std::fs::read(dir.path.join("report.json"));
     let head = read
         .ok()
         .and_then(|b| serde_json::from_slice::<Head>(&b).ok());
-    head.is_some_and(|h| h.summary.clean && h.summary.host_faults == 0 && !h.report.interrupted)
+    let Some(head) = head else { return false };
+    if !head.summary.clean || head.summary.host_faults > 0 || head.report.interrupted {
+        return false;
+    }
+    let other = matches!(
+        record.baselines.get(suite),
+        Some(ComparedWith::Run { .. } | ComparedWith::Commit { .. })
+    );
+    let open =
+        |f: &Found| f.suite == suite && !matches!(f.kind, FindingKind::Fixed | FindingKind::Flake);
+    !(other && head.report.verdict.findings.iter().any(open))
 }
 
 /// The results that stand for the baseline side of a run where another run's are taken, and how

@@ -121,6 +121,36 @@ fn the_last_good_run_is_one_of_the_same_reference_where_there_is_one() {
 }
 
 #[test]
+fn a_failure_that_its_parent_had_makes_no_good_run() {
+    let repo = Repository::new();
+    let setup = repo.checkout("");
+    let good = run(&setup, 1, true, None);
+    let bad = run(&setup, 2, true, None);
+    let dir = RunDir::find(setup.dirs.runs().as_std_path(), &bad).unwrap();
+    let report = |kind: &str| {
+        let finding = serde_json::json!({"kind": kind, "suite": "s"});
+        let head = serde_json::json!({"summary": {"clean": true, "host_faults": 0},
+            "report": {"verdict": {"findings": [finding]}}});
+        dir.write_file("report.json", head.to_string().as_bytes())
+            .unwrap();
+    };
+    report("regression");
+    // Against the unpatched tree it is known: that run is good.
+    assert_eq!(run_of(chosen(&setup, "last-good").unwrap()), bad);
+    let mut record = dir.record().unwrap();
+    let parent = ComparedWith::Run {
+        run: RunId(good.clone()),
+        started: record.started,
+        why: String::new(),
+    };
+    record.baselines.insert("s".to_owned(), parent);
+    RunDir::create(setup.dirs.runs().as_std_path(), &record).unwrap();
+    assert_eq!(run_of(chosen(&setup, "last-good").unwrap()), good);
+    report("flake");
+    assert_eq!(run_of(chosen(&setup, "last-good").unwrap()), bad);
+}
+
+#[test]
 fn each_thing_that_is_not_there_has_its_message() {
     let repo = Repository::new();
     let setup = repo.checkout("");
@@ -134,7 +164,7 @@ fn each_thing_that_is_not_there_has_its_message() {
     insta::assert_snapshot!(said("branch-point:"), @"--baseline branch-point:: '' is no reference: expected a branch, a tag or a commit, for example branch-point:main");
     insta::assert_snapshot!(said("branch-point:mian"), @"T/repo/.git has no revision 'mian': expected a branch, a tag or a commit of it");
     run(&setup, 1, false, None);
-    insta::assert_snapshot!(said("last-good"), @"no earlier run of matrix m (1 seen) is complete and without news, with results of suite s: name the run to compare with");
+    insta::assert_snapshot!(said("last-good"), @"no earlier run of matrix m (1 seen) is complete and without open findings, with results of suite s: name the run to compare with");
     // What only the matrix asks for is a note.
     let setup = repo.checkout("    baseline: branch-point:mian\n");
     let (found, notes) = choose(&setup, None, None).unwrap();

@@ -3,6 +3,7 @@
 //! Attempts are kept by the hash of all that they depend on: the same search asked again goes on where
 //! it was.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -111,11 +112,11 @@ pub struct Ended {
     pub tries: u64,
 }
 
-/// Searches. `known` holds what runs have shown of some of the revisions.
+/// Searches, from what is known.
 pub async fn search(
     revisions: &[Revision],
     order: &Order,
-    known: &[(usize, Count)],
+    known: &Known,
     bus: &Bus,
     tell: &mut (dyn for<'a> FnMut(News<'a>) + Send),
 ) -> Result<Ended, RunError> {
@@ -124,11 +125,16 @@ pub async fn search(
         ..Settings::default()
     };
     let mut bisect = Bisect::new(revisions.len(), settings);
-    for (at, count) in known {
+    for (at, count) in &known.counts {
         bisect.record(*at, *count);
     }
+    for (one, other) in &known.alike {
+        bisect.alike(*one, *other);
+    }
     let mut left_out = vec![None; revisions.len()];
-    let mut notes: Vec<Option<Notebook>> = vec![None; revisions.len()];
+    let mut notes: Vec<Option<SharedNotebook>> = vec![None; revisions.len()];
+    let books = Arc::new(Books::default());
+    let mut opened: HashMap<Utf8PathBuf, usize> = HashMap::new();
     let mut tries = 0;
     let shared = Arc::new(order.clone());
     loop {
@@ -150,15 +156,20 @@ pub async fn search(
         let mut tasks = JoinSet::new();
         for point in points {
             let (revision, order, bus) = (revisions[point].clone(), shared.clone(), bus.clone());
-            let note = notes[point].take();
+            let (note, books) = (notes[point].take(), Arc::clone(&books));
             tasks.spawn(async move {
-                let tried = one_try(&revision, &order, note, &bus).await;
+                let tried = one_try(&revision, &order, note, &books, &bus).await;
                 (point, tried)
             });
         }
         while let Some(joined) = tasks.join_next().await {
             let (point, tried) = joined.map_err(|e| RunError::Host(e.to_string()))?;
             let (tried, kept, note) = tried?;
+            if let Some(note) = &note {
+                let path = note.lock().await.path.clone();
+                let first = *opened.entry(path).or_insert(point);
+                bisect.alike(first, point);
+            }
             notes[point] = note;
             tries += u64::from(!kept);
             match &tried {
@@ -185,22 +196,38 @@ pub async fn search(
 /// exported and hashed for it.
 const LOOKED_UP: usize = 64;
 
-/// What runs of these very revisions have shown, as far as their cells are in the cache. Blocks.
-pub fn known(revisions: &[Revision], order: &Order) -> Result<Vec<(usize, Count)>, RunError> {
+/// What is known before anything is tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// What runs have shown, by revision.
+    pub counts: Vec<(usize, Count)>,
+    /// Pairs of revisions of which the very same comes out.
+    pub alike: Vec<(usize, usize)>,
+}
+
+/// What runs of these very revisions have shown, as far as their cells are in the cache, and which of them
+/// are built alike. Blocks.
+pub fn known(revisions: &[Revision], order: &Order) -> Result<Known, RunError> {
     let last = revisions.len().saturating_sub(1);
     let places = (0..revisions.len()).filter(|at| last < LOOKED_UP || [0, last].contains(at));
-    let mut known = Vec::new();
+    let mut known = Known::default();
+    let mut keys: HashMap<Key, usize> = HashMap::new();
     for at in places {
         let setup = revisions[at].setup()?;
         let plan = setup.plan(&Memory::load(&setup.dirs))?;
         let cell = plan.find(&Work::Cell(order.id.clone()).to_string());
         let key = cell.and_then(|ix| plan.jobs[ix].key.clone());
-        let Some((cell, _)) = key.and_then(|key| setup.cells().get(&key)) else {
+        let Some(key) = key else { continue };
+        if let Some(same) = keys.insert(key.clone(), at) {
+            known.alike.push((same, at));
             continue;
-        };
-        let count = shown(&order.wanted, &cell.attempts);
+        }
+        let cell = setup.cells().get(&key);
+        let count = cell.map_or_else(Count::default, |(cell, _)| {
+            shown(&order.wanted, &cell.attempts)
+        });
         if count.total > 0 {
-            known.push((at, count));
+            known.counts.push((at, count));
         }
     }
     Ok(known)
@@ -239,16 +266,29 @@ struct Notebook {
     order: Vec<CaseId>,
 }
 
+/// One for all revisions of which the very same comes out: a try of one is a try of all, and is counted
+/// once.
+type SharedNotebook = Arc<tokio::sync::Mutex<Notebook>>;
+
+/// The notebooks that are open, by path.
+type Books = std::sync::Mutex<HashMap<Utf8PathBuf, SharedNotebook>>;
+
 async fn one_try(
     revision: &Revision,
     order: &Order,
-    note: Option<Notebook>,
+    note: Option<SharedNotebook>,
+    books: &Books,
     bus: &Bus,
-) -> Result<(Tried, bool, Option<Notebook>), RunError> {
-    let mut note = match note {
+) -> Result<(Tried, bool, Option<SharedNotebook>), RunError> {
+    let shared = match note {
         Some(note) => note,
         None => match prepare(revision, order, bus).await {
-            Ok((cache, stage)) => open_notes(&cache, order, stage)?,
+            Ok((cache, stage)) => {
+                let own = open_notes(&cache, order, stage)?;
+                let mut books = books.lock().unwrap_or_else(|e| e.into_inner());
+                let book = books.entry(own.path.clone());
+                Arc::clone(book.or_insert_with(|| Arc::new(tokio::sync::Mutex::new(own))))
+            }
             Err(NotReady::Run(error)) => return Err(error),
             Err(NotReady::Product(stage, detail)) => {
                 let same = match &order.wanted {
@@ -265,17 +305,22 @@ async fn one_try(
             }
         },
     };
+    let mut note = shared.lock().await;
     if let Some(tried) = note.tries.get(note.used).cloned() {
         note.used += 1;
-        return Ok((tried, true, Some(note)));
+        drop(note);
+        return Ok((tried, true, Some(shared)));
     }
     let stage = Arc::clone(&note.stage);
-    let tried = try_case(&stage, &mut note.order, &order.wanted).await?;
+    let mut suite = std::mem::take(&mut note.order);
+    let tried = try_case(&stage, &mut suite, &order.wanted).await?;
+    note.order = suite;
     note.tries.push(tried.clone());
     note.used = note.tries.len();
     let bytes = serde_json::to_vec(&note.tries).unwrap_or_default();
     files::write_atomic(&note.path, &bytes).map_err(|e| RunError::Host(e.to_string()))?;
-    Ok((tried, false, Some(note)))
+    drop(note);
+    Ok((tried, false, Some(shared)))
 }
 
 async fn prepare(

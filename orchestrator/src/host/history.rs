@@ -69,18 +69,6 @@ pub fn place(dir: &Utf8Path) -> Result<Option<Place>, GitError> {
     }))
 }
 
-/// The newest commit that two have among themselves and their parents; none where their histories have
-/// nothing in common. Blocks.
-pub fn common(repository: &Utf8Path, one: &str, other: &str) -> Result<Option<String>, GitError> {
-    let mut command = reading(repository);
-    command.args(["merge-base", one, other]);
-    match output(command, "merge-base") {
-        Ok(said) => Ok(said.lines().next().map(str::to_owned)),
-        Err(GitError::Failed { said, .. }) if said.is_empty() => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 /// The commits after `good` up to `bad`, oldest first, with their subjects. Only first parents are
 /// followed: what a merge brought came in with the merge. Blocks.
 pub fn between(

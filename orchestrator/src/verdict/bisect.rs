@@ -165,6 +165,16 @@ impl Bisect {
         }
     }
 
+    /// Tells that two revisions are one and the same to whoever tries them: the failure did not come in
+    /// between. What is seen of one is seen of both; it must be entered once.
+    pub fn alike(&mut self, one: usize, other: usize) {
+        let (first, last) = (one.min(other), one.max(other));
+        for prior in self.prior.iter_mut().take(last + 1).skip(first + 1) {
+            // Not 0: whatever is told, something stays possible.
+            *prior = f64::MIN_POSITIVE;
+        }
+    }
+
     /// What was seen, by revision.
     pub fn counts(&self) -> &[Count] {
         &self.counts

@@ -130,3 +130,23 @@ proptest::proptest! {
         }
     }
 }
+
+/// Revisions of which the same comes out cannot have the culprit between them, and nothing breaks where
+/// all are alike.
+#[test]
+fn what_is_alike_has_no_culprit_in_between() {
+    let mut bisect = Bisect::new(10, Settings::default());
+    bisect.record(0, Count { bad: 0, total: 8 });
+    bisect.record(9, Count { bad: 8, total: 8 });
+    bisect.alike(5, 9);
+    bisect.alike(0, 3);
+    let posterior = bisect.posterior();
+    for k in [1, 2, 3, 6, 7, 8, 9] {
+        assert!(posterior[k] < 1e-100, "{k}: {}", posterior[k]);
+    }
+    assert!(posterior[4] > 0.4 && posterior[5] > 0.4);
+    bisect.alike(0, 9);
+    let answer = bisect.answer();
+    assert!(answer.probability.is_finite());
+    assert!(bisect.posterior().iter().all(|p| p.is_finite()));
+}

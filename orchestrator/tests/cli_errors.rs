@@ -394,7 +394,7 @@ fn a_baseline_that_is_not_there_is_told_before_anything_runs() {
         "{said}"
     );
     assert!(
-        said.ends_with("last-good, last; did you mean 'last-good'?\n"),
+        said.ends_with("branch-point:REF, stock, last; did you mean 'last-good'?\n"),
         "{said}"
     );
     let said = told("last-good");
@@ -406,8 +406,8 @@ fn a_baseline_that_is_not_there_is_told_before_anything_runs() {
         &MATRIX.replace("    baseline: unpatched\n", ""),
     );
     let said = told("stock");
-    let want = "exit 2\nerror: --baseline stock: suite lib has no patches: both sides would be the \
-                same; expected parent, last-good or a run\n";
+    let want = "exit 2\nerror: suite lib has no patches: both sides would be the same; expected \
+                parent, branch-point:REF, last-good or a run\n";
     assert_eq!(said, want);
     // Nothing was begun.
     assert!(!place.path().join("home/.local/state/fallout/runs").exists());

@@ -92,6 +92,7 @@ impl Place {
             suites: vec![],
             fresh: false,
             revisions: [("portable".to_owned(), self.git(&["rev-parse", "HEAD"]))].into(),
+            reference: None,
             baselines: Default::default(),
         };
         report.run = RunId(record.id.0.clone());

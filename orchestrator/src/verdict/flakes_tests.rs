@@ -97,8 +97,7 @@ fn company_and_circumstances_are_told_once_with_all_their_names() {
             command: ["e", "-cpu", "max", "-m", "256"].map(String::from).into(),
         });
         let version = if n % 3 == 0 { "11.0" } else { "10.0" };
-        one.versions
-            .insert(EMULATOR.to_owned(), version.to_owned());
+        one.versions.insert(EMULATOR.to_owned(), version.to_owned());
         cells.push(one);
     }
     // One guest more that is slow and passes: the two are no longer alike.

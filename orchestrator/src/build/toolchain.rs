@@ -20,6 +20,16 @@ use crate::model::Port;
 /// function of its own, which does little more than call `std::terminate`.
 const RUNTIME_LD: &str = "PROVIDE(__cxa_call_terminate = _ZSt9terminatev);\n";
 
+/// Names that headers of C++ before version 13 have for themselves and compilers of version 13 take for
+/// words of the language, wherever they stand. Later compilers look at what comes after them.
+const TAKEN_BY_13: [&str; 5] = [
+    "__is_convertible",
+    "__is_nothrow_convertible",
+    "__remove_cv",
+    "__remove_cvref",
+    "__remove_reference",
+];
+
 /// The programs for a port, as words for a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tools {
@@ -38,6 +48,8 @@ struct Layout {
     include: Vec<String>,
     /// Directories of C++ headers, where the sysroot brings them.
     cxx_include: Vec<String>,
+    /// Their version.
+    cxx_version: Option<u32>,
     /// The directory of the static C++ runtime that belongs to them.
     cxx_lib: Option<String>,
 }
@@ -84,6 +96,9 @@ pub(super) async fn tools(
         }
     } else {
         cxx = at(&layout.cxx_include);
+        let said = ask(&format!("{prefix}g++"), &["-dumpversion"]).await;
+        let compiler = said.trim().split('.').next().and_then(|v| v.parse().ok());
+        cxx += &renamed(compiler, layout.cxx_version);
     }
     if !cxx.is_empty() {
         cxx.insert_str(0, " -nostdinc++");
@@ -160,6 +175,15 @@ async fn compilers_cxx_headers(program: &str) -> Vec<Utf8PathBuf> {
         .collect()
 }
 
+/// Words that give older headers other names for what the compiler has taken.
+fn renamed(compiler: Option<u32>, headers: Option<u32>) -> String {
+    if compiler != Some(13) || headers.is_none_or(|version| version >= 13) {
+        return String::new();
+    }
+    let words = TAKEN_BY_13.map(|name| format!(" -D{name}=__lib{name}"));
+    words.concat()
+}
+
 /// Reads the C++ directories out of what `g++ -v` prints.
 fn cxx_headers_in(said: &str) -> Vec<Utf8PathBuf> {
     said.lines()
@@ -212,6 +236,7 @@ fn look(sysroot: &Utf8Path, triplet: &str) -> Result<Layout, BuildError> {
         .filter(|name| name.parse::<u32>().is_ok())
         .max_by_key(|name| name.parse::<u32>().unwrap_or(0));
     if let Some(version) = version {
+        layout.cxx_version = version.parse().ok();
         layout
             .cxx_include
             .push(format!("usr/include/c++/{version}"));
@@ -247,6 +272,20 @@ fn names(dir: &Utf8Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_headers_get_other_names_where_the_compiler_took_theirs() {
+        let words = renamed(Some(13), Some(12));
+        assert!(
+            words.contains(" -D__remove_cv=__lib__remove_cv "),
+            "{words}"
+        );
+        for (compiler, headers) in [(12, 12), (14, 12), (13, 14), (13, 13)] {
+            assert_eq!(renamed(Some(compiler), Some(headers)), "");
+        }
+        assert_eq!(renamed(Some(13), None), "");
+        assert_eq!(renamed(None, Some(12)), "");
+    }
 
     #[test]
     fn a_compilers_own_headers_are_read() {
@@ -290,6 +329,7 @@ mod tests {
                     "usr/include/c++/12".into(),
                     "usr/include/i386-linux-gnu/c++/12".into()
                 ],
+                cxx_version: Some(12),
                 cxx_lib: Some("usr/lib/gcc/i686-linux-gnu/12".into()),
             }
         );

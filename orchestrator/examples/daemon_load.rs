@@ -12,6 +12,7 @@
 //! the moment at which a request was due, not from that at which it was at last sent.
 
 #[path = "../tests/support/daemon.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
 mod daemon;
 
 use std::collections::BTreeMap;

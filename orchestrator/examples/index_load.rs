@@ -43,6 +43,7 @@ fn write_run(runs: &Path, number: usize) -> usize {
         fresh: false,
         reference: None,
         baselines: Default::default(),
+        imported: None,
         revisions: [("base".to_owned(), format!("{number:040x}"))].into(),
     };
     let run = RunDir::create(runs, &record).expect("a run's directory");

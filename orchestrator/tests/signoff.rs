@@ -94,6 +94,7 @@ impl Place {
             revisions: [("portable".to_owned(), self.git(&["rev-parse", "HEAD"]))].into(),
             reference: None,
             baselines: Default::default(),
+            imported: None,
         };
         report.run = RunId(record.id.0.clone());
         let dir = RunDir::create(&self.path("state/fallout/runs"), &record).unwrap();

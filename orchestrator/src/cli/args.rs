@@ -10,8 +10,8 @@ mod search;
 mod signoff;
 
 pub use daemon::{
-    DaemonArgs, ExportArgs, ExportFormat, HistoryArgs, HookCommand, QueueArgs, TokenCommand,
-    TryArgs,
+    DaemonArgs, ExportArgs, ExportFormat, GcArgs, HistoryArgs, HookCommand, ImportArgs,
+    ImportFormat, LogFormat, QueueArgs, TokenCommand, TryArgs,
 };
 pub use search::{
     BenchArgs, BisectArgs, FailureArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs,
@@ -77,6 +77,13 @@ pub enum Command {
         fallout export last --format asciicast --cell portable/s390x/stock/candidate -o s390x.cast"
     )]
     Export(ExportArgs),
+    /// Take results of a run that was made elsewhere, on real hardware for one
+    #[command(
+        after_help = "Examples:\n  fallout import --suite tests --host alpha1 --port sparc64 results.db\n  \
+        fallout import --suite tests --host lab --revision 10.1 i386=i386.tps amd64=amd64.xml\n\n\
+        Exit status: 1 there are findings, 0 none."
+    )]
+    Import(ImportArgs),
     /// Make, check and remove bootable images
     #[command(subcommand)]
     Image(ImageCommand),
@@ -153,6 +160,13 @@ pub enum Command {
         --base main --rule push --token-file ~/.fallout-token"
     )]
     Try(TryArgs),
+    /// Take out of old runs what limits of age and number say; findings stay
+    #[command(
+        after_help = "What a sign-off or an open finding cites stays, and a run under way is never touched.\n\n\
+        Examples:\n  fallout gc --dry-run --config /etc/fallout/daemon.yaml\n  \
+        fallout gc --passing-consoles-days 21"
+    )]
+    Gc(GcArgs),
     /// Make, list and revoke tokens of the daemon's API
     #[command(subcommand)]
     Token(TokenCommand),

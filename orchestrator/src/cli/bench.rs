@@ -3,6 +3,7 @@
 use crate::engine::bench::{self, Measure, Measured, Order, Variant};
 use crate::engine::bus::Bus;
 use crate::model::{CellId, PortName, Side};
+use crate::store::benches::{self, Bench};
 use crate::verdict::bench::{Answer, Comparison, compare};
 
 use super::args::{BenchArgs, MeasureArg};
@@ -92,9 +93,14 @@ pub fn run(context: &Context, args: &BenchArgs) -> Outcome {
         return Err(Failure::interrupted("interrupted"));
     };
     ended?;
+    let document = json(&rows, &a, &b);
+    let mut bench: Bench = serde_json::from_value(document.clone()).map_err(Failure::internal)?;
+    bench.matrix = args.matrix.to_string();
+    bench.suite = name.to_owned();
+    let kept = benches::put(&benches::dir(context.dirs.state.as_std_path()), bench)?;
+    eprintln!("kept as {}", kept.id);
     if args.json {
-        let json = serde_json::to_string_pretty(&json(&rows, &a, &b));
-        print(&json.map_err(Failure::internal)?)?;
+        print(&serde_json::to_string_pretty(&document).map_err(Failure::internal)?)?;
     } else {
         print(&render(&rows, &a, &b))?;
     }
@@ -217,6 +223,10 @@ mod tests {
         sparc64: no difference between A and B larger than 0% could hide (99.5%, 10 pairs)
             in the middle A 200.00 ms, B 200.00 ms
         ");
+        let kept: Bench =
+            serde_json::from_value(json(&rows, &variant("x"), &variant("y"))).unwrap();
+        assert_eq!(kept.ports[0].comparison.answer, "faster");
+        assert_eq!(kept.ports[1].pairs_ns.len(), 10);
         assert!(
             told.contains("caches") && told.contains("time under emulation"),
             "{told}"

@@ -105,7 +105,9 @@ impl From<DirsError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NoSuchRun { .. } | StoreError::Busy(_) => Self::usage(error),
+            StoreError::NoSuchRun { .. } | StoreError::Imported { .. } | StoreError::Busy(_) => {
+                Self::usage(error)
+            }
             StoreError::Io { .. } | StoreError::Form { .. } | StoreError::Db { .. } => {
                 Self::host(error)
             }

@@ -87,7 +87,7 @@ pub fn count(cell: &CellResult, case: &CaseId) -> Count {
 pub fn find(context: &Context, about: &FailureArgs, side: Side) -> Result<Subject, Failure> {
     let (run, failure, suite) = (&about.run, &about.failure, about.suite.as_deref());
     let dir = RunDir::find(context.dirs.runs().as_std_path(), run)?;
-    let record = dir.record()?;
+    let record = dir.own_record()?;
     let mut found: Vec<(u8, CellResult)> = Vec::new();
     for id in dir.cells()? {
         let wanted =

@@ -26,9 +26,11 @@ pub mod diff;
 pub mod export;
 pub mod failure;
 pub mod flakes;
+pub mod gc;
 pub mod history;
 pub mod hook;
 pub mod image;
+pub mod import;
 pub mod matrix;
 pub mod plan;
 pub mod polluter;
@@ -90,6 +92,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Diff(args) => diff::run(&context, &args),
         Command::Report(args) => report::run(&context, &args),
         Command::Export(args) => export::run(&context, &args),
+        Command::Import(args) => import::run(&context, &args),
         Command::Image(command) => image::run(&context, &command),
         Command::Port(command) => port::run(&context, &command),
         Command::Matrix(command) => matrix::run(&context, &command),
@@ -104,6 +107,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Polluter(args) => polluter::run(&context, &args),
         Command::Daemon(args) => daemon::run(&context, &args),
         Command::Queue(args) => daemon::queue(&context, &args),
+        Command::Gc(args) => gc::run(&context, &args),
         Command::Hook(command) => hook::run(&context, &command),
         Command::Try(args) => tries::run(&context, &args),
         Command::Token(command) => daemon::token::run(&context, &command),

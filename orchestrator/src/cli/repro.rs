@@ -16,7 +16,7 @@ use super::exit::{Exit, Failure, Outcome};
 /// `fallout repro`
 pub fn run(context: &Context, args: &ReproArgs) -> Outcome {
     let run = RunDir::find(context.dirs.runs().as_std_path(), &args.run)?;
-    let record = run.record()?;
+    let record = run.own_record()?;
     let side = Side::from(args.side);
     let result = find(&run, args, side)?;
     let matrix = Utf8PathBuf::from_path_buf(record.matrix_path)

@@ -33,6 +33,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Outcome {
         revisions,
         reference: None,
         baselines,
+        imported: None,
     };
     let run = RunDir::create(setup.dirs.runs().as_std_path(), &record)?;
     super::drive::drive(context, setup, record, &run, args.json)

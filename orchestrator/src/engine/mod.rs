@@ -20,6 +20,7 @@ pub mod earlier;
 pub mod facts;
 mod finish;
 pub mod guests;
+pub mod import;
 pub mod jobs;
 pub mod kernels;
 pub mod ledger;

@@ -17,6 +17,7 @@ pub mod past;
 pub mod port;
 pub mod problem;
 pub mod project;
+pub mod retention;
 pub mod signoff;
 pub mod spent;
 pub mod telling;

@@ -5,12 +5,14 @@
 //! where later runs find them. The [`index`] over all runs is made from the logs and can be deleted;
 //! the [`queue`] of the daemon cannot.
 
+pub mod benches;
 pub mod cells;
 pub mod durations;
 pub mod events;
 pub mod index;
 pub mod outbox;
 pub mod queue;
+pub mod retention;
 pub mod runs;
 pub mod signoffs;
 pub mod snapshots;
@@ -58,6 +60,14 @@ pub enum StoreError {
         path: PathBuf,
         /// The driver's answer.
         cause: sqlx::Error,
+    },
+    /// It was made elsewhere: there is nothing here to go on with.
+    #[error("run {run} was imported (it ran on {host}): it cannot be run again from here")]
+    Imported {
+        /// The run.
+        run: String,
+        /// Where it ran.
+        host: String,
     },
     /// Another process works on the run.
     #[error("run {0} is in use by another fallout process")]

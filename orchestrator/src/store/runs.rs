@@ -46,6 +46,18 @@ pub struct RunRecord {
     /// What suites are compared with, where that is not simply what the matrix says.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub baselines: std::collections::BTreeMap<String, ComparedWith>,
+    /// Where the results are from, where fallout did not run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// Where results are from that fallout did not make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The files' names.
+    pub files: Vec<String>,
+    /// The machine.
+    pub host: String,
 }
 
 impl RunRecord {
@@ -166,6 +178,18 @@ impl RunDir {
         self.read_json("run.json")
     }
 
+    /// The record of a run that fallout made itself: its matrix can be read again.
+    pub fn own_record(&self) -> Result<RunRecord, StoreError> {
+        let record = self.record()?;
+        match &record.imported {
+            None => Ok(record),
+            Some(from) => Err(StoreError::Imported {
+                run: record.id.0.clone(),
+                host: from.host.clone(),
+            }),
+        }
+    }
+
     /// The log of events.
     pub fn events_path(&self) -> PathBuf {
         self.path.join("events.jsonl")
@@ -271,6 +295,7 @@ mod tests {
             revisions: Default::default(),
             reference: None,
             baselines: Default::default(),
+            imported: None,
         }
     }
 

@@ -14,6 +14,8 @@
 
 pub mod error;
 pub mod event;
+pub mod foreign;
+pub mod junit;
 pub mod kyua;
 pub mod kyua_db;
 pub mod list;

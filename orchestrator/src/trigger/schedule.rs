@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::Key;
+use crate::model::retention::Retention;
 
 use super::settings::{CatchUp, Schedule};
 
@@ -49,26 +50,33 @@ pub enum Due {
 impl Clock {
     /// The clock of a schedule, or the field that is wrong and why.
     pub fn of(schedule: &Schedule) -> Result<Self, (&'static str, String)> {
-        let cron = CronParser::new().parse(&schedule.cron).map_err(|e| {
-            let why = format!(
-                "'{}' is not a time: {e}; expected for example 0 3 * * *",
-                schedule.cron
-            );
+        Ok(Self {
+            jitter: schedule.jitter,
+            catch_up: schedule.catch_up,
+            ..Self::new(&schedule.name, &schedule.cron, &schedule.zone)?
+        })
+    }
+
+    /// The clock of the nightly cleaning, or the field that is wrong and why.
+    pub fn of_retention(limits: &Retention) -> Result<Self, (&'static str, String)> {
+        Self::new("retention", &limits.cron, &limits.zone)
+    }
+
+    fn new(name: &str, cron: &str, zone: &str) -> Result<Self, (&'static str, String)> {
+        let parsed = CronParser::new().parse(cron).map_err(|e| {
+            let why = format!("'{cron}' is not a time: {e}; expected for example 0 3 * * *");
             ("cron", why)
         })?;
-        let zone = TimeZone::get(&schedule.zone).map_err(|_| {
-            let why = format!(
-                "no time zone '{}': expected for example Europe/Berlin",
-                schedule.zone
-            );
+        let zone = TimeZone::get(zone).map_err(|_| {
+            let why = format!("no time zone '{zone}': expected for example Europe/Berlin");
             ("zone", why)
         })?;
         Ok(Self {
-            cron,
+            cron: parsed,
             zone,
-            jitter: schedule.jitter,
-            catch_up: schedule.catch_up,
-            name: schedule.name.clone(),
+            jitter: Duration::ZERO,
+            catch_up: CatchUp::Once,
+            name: name.to_owned(),
         })
     }
 

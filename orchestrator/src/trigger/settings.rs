@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::problem::{Problem, did_you_mean};
 pub use crate::model::telling::Forge;
 use crate::model::telling::{HookOut, MailTo, Smtp, Status};
+use crate::model::retention::Retention;
 use crate::model::units::{de_duration, ser_duration};
 use crate::model::{Policy, Priority};
 
@@ -52,6 +53,9 @@ pub struct Settings {
     /// How mail leaves.
     #[serde(default)]
     pub mail: Option<Smtp>,
+    /// What old runs keep; everything where absent.
+    #[serde(default)]
+    pub retention: Option<Retention>,
     /// What is watched.
     #[serde(default)]
     pub repositories: Vec<Repository>,
@@ -288,6 +292,17 @@ impl Settings {
                     }
                 }
                 outside(&format!("{at}.run.source_dir"), &rule.run, &mut problems);
+            }
+        }
+        if let Some(limits) = &self.retention {
+            if let Err((field, why)) = schedule::Clock::of_retention(limits) {
+                problems.push(Problem::new(format!("retention.{field}"), why));
+            }
+            if limits.runs_at_most == Some(0) {
+                problems.push(Problem::new(
+                    "retention.runs_at_most",
+                    "is 0: expected at least 1",
+                ));
             }
         }
         let schedules: Vec<&str> = self.schedules.iter().map(|s| s.name.as_str()).collect();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::text;
 use crate::model::CellId;
-use crate::report::asciicast::{self, Mark};
+use crate::report::asciicast::{self, Mark, Times};
 use crate::store::StoreError;
 use crate::store::runs::RunDir;
 
@@ -71,16 +71,39 @@ fn bounded(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(Some(bytes))
 }
 
+/// A line that can be shown.
+pub struct Line {
+    /// Its text.
+    pub text: String,
+    /// When it was whole, in milliseconds after the emulator's start, where that was recorded.
+    pub at_ms: Option<u64>,
+}
+
 /// The lines of a recording.
-pub async fn lines(
-    app: &App,
-    run: &str,
-    cell: &CellId,
-    guest: u32,
-) -> Result<Vec<String>, Problem> {
+pub async fn lines(app: &App, run: &str, cell: &CellId, guest: u32) -> Result<Vec<Line>, Problem> {
     let recording = recording(app, run, cell, guest).await?;
-    let lines = tokio::task::spawn_blocking(move || text::head(&recording.bytes, LINES, CHARS));
+    let lines = tokio::task::spawn_blocking(move || timed(&recording));
     Ok(lines.await.unwrap_or_default())
+}
+
+fn timed(recording: &Recording) -> Vec<Line> {
+    let times = Times::new(&recording.marks);
+    // Cleaning takes no line feed out, so the lines are those of the recording.
+    let mut ends = recording
+        .bytes
+        .iter()
+        .zip(1_u64..)
+        .filter(|(b, _)| **b == b'\n')
+        .map(|(_, end)| end);
+    let lines = text::head(&recording.bytes, LINES, CHARS).into_iter();
+    let timed = lines.map(|text| {
+        let end = ends.next().unwrap_or(recording.bytes.len() as u64);
+        Line {
+            text,
+            at_ms: times.at(end),
+        }
+    });
+    timed.collect()
 }
 
 /// Guests of a cell whose consoles were recorded, by number.
@@ -105,4 +128,23 @@ pub async fn recorded(app: &App, run: &str, cell: &CellId) -> Vec<u32> {
         guests
     });
     listed.await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_time_of_its_end() {
+        let recording = Recording {
+            bytes: b"a\r\n\x1b[1m\nb\nlogin:".to_vec(),
+            marks: asciicast::marks("10 5\n2500 10\n9000 16\n"),
+        };
+        let lines = timed(&recording);
+        let told: Vec<(&str, u64)> = lines
+            .iter()
+            .map(|l| (l.text.as_str(), l.at_ms.unwrap()))
+            .collect();
+        assert_eq!(told, [("a", 10), ("", 2500), ("b", 2500), ("login:", 9000)]);
+    }
 }

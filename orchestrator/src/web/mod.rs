@@ -49,6 +49,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::model::Port;
+use crate::store::benches;
 use crate::store::index::Index;
 use crate::store::queue::Queue;
 
@@ -78,6 +80,8 @@ pub struct Parts {
     pub runs: PathBuf,
     /// Who takes orders and webhooks.
     pub desk: Arc<dyn Desk>,
+    /// The manifests of ports, where there are any.
+    pub ports: Vec<Port>,
     /// The settings.
     pub options: Options,
     /// Ends streams, and then the server.
@@ -127,6 +131,11 @@ impl App {
 
     fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire)
+    }
+
+    /// Where measurements are: beside the runs.
+    fn benches(&self) -> PathBuf {
+        self.runs.parent().map_or_else(PathBuf::new, benches::dir)
     }
 
     fn metrics(&self) -> &Metrics {

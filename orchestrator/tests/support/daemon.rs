@@ -21,6 +21,13 @@ pub struct Place {
 }
 
 impl Place {
+    /// One whose daemon is `binary` and has a cache of its own, with nothing in it.
+    pub fn own(binary: &Path) -> Self {
+        let mut place = Self::new(binary, Path::new(""));
+        place.cache = place.path("cache");
+        place
+    }
+
     /// One whose daemon is `binary` and has `cache` as its cache.
     pub fn new(binary: &Path, cache: &Path) -> Self {
         let place = Self {

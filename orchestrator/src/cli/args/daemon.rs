@@ -12,6 +12,18 @@ pub struct DaemonArgs {
     /// The settings
     #[arg(long, value_name = "FILE")]
     pub config: Utf8PathBuf,
+    /// The form of the log on standard error
+    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+    pub log: LogFormat,
+}
+
+/// The forms of the daemon's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 /// `fallout queue`
@@ -161,4 +173,89 @@ pub enum ExportFormat {
     Kcidb,
     /// A recorded console for players
     Asciicast,
+}
+
+/// `fallout import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Files with results, PORT=FILE or with --port FILE: Kyua's results databases, TPS streams of
+    /// atf-run, JUnit XML. Several of one port are passes over the suite
+    #[arg(required = true, value_name = "[PORT=]FILE")]
+    pub files: Vec<String>,
+    /// The port of all files
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// The suite's name
+    #[arg(long, value_name = "NAME")]
+    pub suite: String,
+    /// The machine on which it ran
+    #[arg(long, value_name = "NAME")]
+    pub host: String,
+    /// What ran it
+    #[arg(long, value_name = "TEXT", default_value = "none: real hardware")]
+    pub accelerator: String,
+    /// The kernel variant's name
+    #[arg(long, value_name = "NAME", default_value = "stock")]
+    pub variant: String,
+    /// What the run is called among the others
+    #[arg(long, value_name = "NAME", default_value = "imported")]
+    pub matrix: String,
+    /// What was tested: a commit, a version
+    #[arg(long, value_name = "TEXT")]
+    pub revision: Option<String>,
+    /// What its kernel said it is (uname -a)
+    #[arg(long, value_name = "TEXT")]
+    pub kernel: Option<String>,
+    /// The files' form [default: as each begins]
+    #[arg(long, value_enum)]
+    pub format: Option<ImportFormat>,
+    /// Take a port that has no manifest
+    #[arg(long)]
+    pub unknown_port: bool,
+    /// Take files that were imported before
+    #[arg(long)]
+    pub again: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The forms of an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// Kyua's results database
+    Kyua,
+    /// The stream of atf-run
+    Tps,
+    /// JUnit XML
+    Junit,
+}
+
+/// `fallout gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Print what would go and why, and take nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The daemon's settings, with limits under `retention`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<Utf8PathBuf>,
+    /// Consoles of cells in which nothing went wrong go after so many days
+    #[arg(long, value_name = "N")]
+    pub passing_consoles_days: Option<u32>,
+    /// All consoles go after so many days
+    #[arg(long, value_name = "N")]
+    pub consoles_days: Option<u32>,
+    /// Of runs only the findings stay after so many days
+    #[arg(long, value_name = "N")]
+    pub runs_days: Option<u32>,
+    /// So many whole runs of each matrix stay, the newest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs_at_most: Option<u32>,
+    /// Exported trees of commits go after so many days
+    #[arg(long, value_name = "N")]
+    pub trees_days: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -18,6 +18,8 @@ mod desk;
 mod intake;
 mod poll;
 mod teller;
+mod night;
+mod settings;
 pub mod token;
 mod tries;
 mod worker;
@@ -32,14 +34,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::host::yaml;
 use crate::store::index::Index;
 use crate::store::queue::Queue;
 use crate::store::runs;
-use crate::trigger::{Settings, webhook};
+use crate::trigger::webhook;
 use crate::web;
 
-use super::args::{DaemonArgs, QueueArgs};
+use super::args::{DaemonArgs, LogFormat, QueueArgs};
 use super::context::Context;
 use super::drive::print;
 use super::exit::{Exit, Failure, Outcome};
@@ -50,7 +51,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What all parts of the daemon share.
 struct Daemon {
     context: Context,
-    settings: Settings,
+    settings: settings::Live,
     queue: Arc<Queue>,
     index: Arc<Index>,
     stop: CancellationToken,
@@ -71,17 +72,15 @@ pub(super) fn queue_path(context: &Context) -> Utf8PathBuf {
 
 /// `fallout daemon`
 pub fn run(context: &Context, args: &DaemonArgs) -> Outcome {
-    let doc = yaml::read::<Settings>(&args.config, Settings::check)?;
-    let file = std::path::absolute(&args.config)
-        .ok()
-        .and_then(|p| Utf8PathBuf::from_path_buf(p).ok())
-        .ok_or_else(|| Failure::usage(format!("{}: not a path", args.config)))?;
-    let settings = doc.value.below(file.parent().unwrap_or(Utf8Path::new("/")));
-    let _ = tracing_subscriber::fmt()
+    let settings = settings::Live::open(&args.config)?;
+    let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .with_max_level(tracing::Level::INFO)
-        .try_init();
+        .with_max_level(tracing::Level::INFO);
+    let _ = match args.log {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
     context.dirs.make_runtime()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -93,7 +92,7 @@ pub fn run(context: &Context, args: &DaemonArgs) -> Outcome {
     done
 }
 
-async fn serve(context: Context, settings: Settings) -> Outcome {
+async fn serve(context: Context, settings: settings::Live) -> Outcome {
     let socket = settings
         .socket
         .clone()
@@ -134,7 +133,10 @@ async fn serve(context: Context, settings: Settings) -> Outcome {
             knock = door.accept() => drop(knock),
             () = daemon.knocked.notified() => {}
             Some(_) = runs.join_next(), if !runs.is_empty() => {}
-            () = signals.stop() => break,
+            stop = signals.next() => match stop {
+                true => break,
+                false => daemon.settings.reload(),
+            },
         }
         if let Err(why) = intake::look(&daemon).await {
             error!(
@@ -142,6 +144,7 @@ async fn serve(context: Context, settings: Settings) -> Outcome {
                 "what was asked for could not be queued; it is tried again"
             );
         }
+        night::look(&daemon).await;
         if let Err(why) = start_more(&daemon, &mut runs).await {
             error!(why = why.message, "no run could be taken from the queue");
         }
@@ -180,6 +183,7 @@ fn open_web(
         index: daemon.index.clone(),
         queue: daemon.queue.clone(),
         runs: daemon.context.dirs.runs().into(),
+        ports: manifests(&daemon.context),
         desk: Arc::new(desk::Counter(daemon.clone())),
         options: web::Options {
             public: settings.public,
@@ -197,6 +201,19 @@ fn open_web(
         web::router(app),
         daemon.stop.clone(),
     )))
+}
+
+/// The manifests that pages show of ports; none where there is no directory of them, which is no
+/// reason not to serve.
+fn manifests(context: &Context) -> Vec<crate::model::Port> {
+    let images = context.images_dir(None);
+    match images.and_then(|dir| context.ports(&dir)) {
+        Ok(ports) => ports,
+        Err(why) => {
+            info!(why = why.message, "pages show no manifests of ports");
+            Vec::new()
+        }
+    }
 }
 
 async fn start_more(daemon: &Arc<Daemon>, runs: &mut JoinSet<()>) -> Result<(), Failure> {
@@ -224,24 +241,30 @@ fn open_door(socket: &Utf8Path) -> Result<UnixListener, Failure> {
     UnixListener::bind(socket).map_err(|e| Failure::host(format!("{socket}: {e}")))
 }
 
-struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+/// Interrupt, terminate, hang-up.
+struct Signals([tokio::signal::unix::Signal; 3]);
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).map_err(|e| Failure::host(format!("signals: {e}")));
-        Ok(Self(
+        Ok(Self([
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
-        ))
+            listen(SignalKind::hangup())?,
+        ]))
     }
 
-    async fn stop(&mut self) {
+    /// The next signal: whether it asks to stop, or to read the settings again.
+    async fn next(&mut self) -> bool {
+        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
+            _ = hangup.recv() => return false,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
         warn!("asked to stop");
+        true
     }
 }
 

@@ -171,6 +171,7 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
             .collect(),
         reference: Some(pushed.reference),
         baselines,
+        imported: None,
     };
     let run = RunDir::create(daemon.context.dirs.runs().as_std_path(), &record)?;
     Ok((setup, record, run))

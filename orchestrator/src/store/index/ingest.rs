@@ -183,7 +183,9 @@ impl Writer {
     async fn remove(&mut self, run: i64) -> Result<(), StoreError> {
         self.begin().await?;
         for sql in [
-            "DELETE FROM attempt WHERE cell IN (SELECT id FROM cell WHERE run = ?)",
+            // By its key: a look for the cell alone would go through all attempts of all runs.
+            "DELETE FROM attempt WHERE (tcase, cell) IN
+               (SELECT tcase.id, cell.id FROM cell CROSS JOIN tcase WHERE cell.run = ?)",
             "DELETE FROM flake WHERE cell IN (SELECT id FROM cell WHERE run = ?)",
             "DELETE FROM guest WHERE cell IN (SELECT id FROM cell WHERE run = ?)",
             "DELETE FROM crash WHERE cell IN (SELECT id FROM cell WHERE run = ?)",

@@ -111,6 +111,19 @@ impl Index {
         self.all(query, cell_row).await
     }
 
+    /// How long the newest guests of a port took to come up, in milliseconds, newest first.
+    pub async fn boots(&self, port: &str, limit: u32) -> Result<Vec<u64>, StoreError> {
+        let query = sqlx::query(
+            "SELECT g.boot_ms FROM
+               (SELECT c.id FROM cell c WHERE c.place IN (SELECT id FROM place
+                  WHERE port = (SELECT id FROM text WHERE body = ?1)) ORDER BY c.id DESC LIMIT ?2) n
+             JOIN guest g ON g.cell = n.id ORDER BY g.cell DESC, g.number DESC LIMIT ?2",
+        )
+        .bind(port)
+        .bind(limit);
+        self.all(query, |r| count(r, "boot_ms")).await
+    }
+
     /// A run's findings in the verdict's order, those after the position `after` where one is given.
     pub async fn findings_in(
         &self,

@@ -40,6 +40,7 @@ impl Runs {
             revisions: [("s".to_owned(), format!("rev-{id}"))].into(),
             reference: None,
             baselines: Default::default(),
+            imported: None,
         };
         let dir = RunDir::create(&self.path(), &record).unwrap();
         let log = EventLog::open(&dir.events_path()).unwrap();

@@ -72,6 +72,18 @@ impl Queue {
         rows.iter().map(|r| self.job(r)).collect()
     }
 
+    /// The job that a run belongs to, if one does.
+    pub async fn job_of_run(&self, run: &str) -> Result<Option<Job>, StoreError> {
+        let mut db = self.db.lock().await;
+        let sql = format!("SELECT {COLUMNS} FROM job WHERE run = ? ORDER BY id DESC LIMIT 1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(run)
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(self.failed("read"))?;
+        row.as_ref().map(|r| self.job(r)).transpose()
+    }
+
     /// How many jobs are in each state, in the states' own order.
     pub async fn states(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
         let mut db = self.db.lock().await;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -9,17 +10,20 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::CellId;
+use crate::report::diff::RunDiff;
 use crate::report::rows::Row;
 use crate::report::{self, RunReport};
 use crate::store::StoreError;
+use crate::store::benches::{self, Bench};
 use crate::store::index::{RunRow, Spot};
 use crate::store::runs::RunDir;
 use crate::web::App;
 use crate::web::console;
+use crate::web::pages::compared;
 use crate::web::problem::Problem;
 
 use super::runs::{cell_named, file, known};
-use super::take::{MOST, Page, PathOf, QueryOf, limit};
+use super::take::{MOST, Page, PathOf, QueryOf, Wanted, limit};
 
 /// The report of a run that has ended, as it is stored.
 pub async fn stored(app: &App, row: &RunRow) -> Result<String, Problem> {
@@ -198,4 +202,53 @@ pub async fn cast(
     });
     let text = text.await.unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, "application/x-asciicast")], text).into_response())
+}
+
+/// The run that is compared with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Against {
+    from: String,
+}
+
+/// `/runs/RUN/diff`: what changed from another run to this one.
+pub async fn diff(
+    State(app): State<App>,
+    PathOf(run): PathOf<String>,
+    QueryOf(against): QueryOf<Against>,
+) -> Result<Json<RunDiff>, Problem> {
+    compared(&app, &against.from, &run).await.map(Json)
+}
+
+/// `/benches`: the names of measurements, newest first.
+pub async fn benches(
+    State(app): State<App>,
+    QueryOf(wanted): QueryOf<Wanted>,
+) -> Result<Page<Value>, Problem> {
+    let limit = wanted.limit()?;
+    let dir = app.benches();
+    let read = tokio::task::spawn_blocking(move || {
+        benches::list(&dir, wanted.cursor.as_deref(), limit as usize + 1)
+    });
+    let names = match read.await {
+        Ok(names) => names?,
+        Err(_) => Vec::new(),
+    };
+    let page = Page::of(names, limit, Clone::clone);
+    Ok(page.map(|name| serde_json::json!({"bench": name})))
+}
+
+/// `/benches/BENCH`
+pub async fn bench(
+    State(app): State<App>,
+    PathOf(bench): PathOf<String>,
+) -> Result<Json<Bench>, Problem> {
+    let (dir, name) = (app.benches(), bench.clone());
+    let read = tokio::task::spawn_blocking(move || benches::get(&dir, &name));
+    let found = match read.await {
+        Ok(found) => found?,
+        Err(_) => None,
+    };
+    let absent = || Problem::absent(format!("measurement {bench}"));
+    found.map(Json).ok_or_else(absent)
 }

@@ -5,7 +5,7 @@
 //! answer against its schemas. Fields are only ever added within `v1`.
 
 pub(super) mod cases;
-mod exports;
+pub(super) mod exports;
 mod queue;
 pub(super) mod runs;
 pub(super) mod signoffs;
@@ -44,6 +44,7 @@ pub(super) const ROUTES: &[Route] = &[
     ("/runs/{run}/export/{form}", &["get"], || {
         get(exports::export)
     }),
+    ("/runs/{run}/diff", &["get"], || get(exports::diff)),
     ("/runs/{run}/results", &["get"], || get(exports::results)),
     ("/runs/{run}/events", &["get"], || get(live::run)),
     (
@@ -68,6 +69,8 @@ pub(super) const ROUTES: &[Route] = &[
     ("/panics/{signature}", &["get"], || get(cases::panic)),
     ("/ports", &["get"], || get(cases::ports)),
     ("/ports/{port}/cells", &["get"], || get(cases::port_cells)),
+    ("/benches", &["get"], || get(exports::benches)),
+    ("/benches/{bench}", &["get"], || get(exports::bench)),
     ("/queue", &["get", "post"], || {
         get(queue::list).post(queue::order)
     }),

@@ -114,6 +114,11 @@ pub async fn file(path: PathBuf) -> Result<Option<String>, Problem> {
 
 /// The cell of a run that a part of an address names: slashes stand there as `+`.
 pub async fn cell_named(app: &App, run: &str, name: &str) -> Result<CellId, Problem> {
+    row_named(app, run, name).await.map(|c| c.cell)
+}
+
+/// The same with what the index knows of it.
+pub async fn row_named(app: &App, run: &str, name: &str) -> Result<CellRow, Problem> {
     let mut after = None;
     loop {
         let cells = app.index.cells_of(run, after, MOST).await?;
@@ -122,7 +127,7 @@ pub async fn cell_named(app: &App, run: &str, name: &str) -> Result<CellId, Prob
         };
         after = Some(last.cursor);
         if let Some(found) = cells.into_iter().find(|c| cell_dir_name(&c.cell) == name) {
-            return Ok(found.cell);
+            return Ok(found);
         }
     }
 }
@@ -135,8 +140,11 @@ pub async fn console(
     let row = known(&app, &run).await?;
     let cell = cell_named(&app, &row.run, &cell).await?;
     let lines = console::lines(&app, &row.run, &cell, guest).await?;
-    let mut text = lines.join("\n");
-    text.push('\n');
+    let mut text = String::new();
+    for line in &lines {
+        text.push_str(&line.text);
+        text.push('\n');
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 

@@ -5,8 +5,9 @@ use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
 
+use crate::store::index::RunPhase;
 use crate::web::App;
-use crate::web::api::runs::{cell_named, known};
+use crate::web::api::runs::{known, row_named};
 use crate::web::api::take::{PathOf, QueryOf};
 use crate::web::console;
 
@@ -29,9 +30,13 @@ pub struct Part {
     find: String,
 }
 
+/// Lines of a guest that lives: its newest, fetched again as they come.
+const NEWEST: usize = 300;
+
 struct Line {
     number: usize,
     text: String,
+    time: String,
     link: String,
 }
 
@@ -50,7 +55,10 @@ struct Page {
     before: String,
     next: String,
     raw: String,
+    cast: String,
     link: String,
+    live: bool,
+    timed: bool,
 }
 
 /// The page.
@@ -60,12 +68,18 @@ pub async fn page(
     QueryOf(part): QueryOf<Part>,
 ) -> Answer {
     let row = known(&app, &run).await?;
-    let cell = cell_named(&app, &row.run, &name).await?;
+    let found = row_named(&app, &row.run, &name).await?;
+    let cell = found.cell;
     let guests = console::recorded(&app, &row.run, &cell).await;
     let all = console::lines(&app, &row.run, &cell, guest).await?;
     let link = views::console_link(&row.run, &cell, guest);
     let find = part.find.trim().to_lowercase();
-    let first = part.from.unwrap_or(1).clamp(1, all.len().max(1));
+    // Whoever asks for nothing in particular wants the end while it grows.
+    let growing = row.phase == RunPhase::Running && found.stage.is_none();
+    let live = growing && part.from.is_none() && find.is_empty();
+    let newest = (all.len() + 1).saturating_sub(NEWEST);
+    let from = part.from.unwrap_or(if live { newest } else { 1 });
+    let first = from.clamp(1, all.len().max(1));
     // The page that a line is on begins at a fixed place, so that links to it stay good.
     let page_of = |number: usize| (number - 1) / LINES * LINES + 1;
     let to = |number: usize| match page_of(number) {
@@ -76,20 +90,22 @@ pub async fn page(
     let mut hits = 0;
     let lines: Vec<Line> = if find.is_empty() {
         let page = numbered.skip(first - 1).take(LINES);
-        page.map(|(number, text)| Line {
+        page.map(|(number, line)| Line {
             number,
-            text: text.clone(),
+            text: line.text.clone(),
+            time: line.at_ms.map(time).unwrap_or_default(),
             link: format!("#L{number}"),
         })
         .collect()
     } else {
         let mut found = Vec::new();
-        for (number, text) in numbered.filter(|(_, t)| t.to_lowercase().contains(&find)) {
+        for (number, line) in numbered.filter(|(_, l)| l.text.to_lowercase().contains(&find)) {
             hits += 1;
             if found.len() < HITS {
                 found.push(Line {
                     number,
-                    text: text.clone(),
+                    text: line.text.clone(),
+                    time: line.at_ms.map(time).unwrap_or_default(),
                     link: to(number),
                 });
             }
@@ -120,8 +136,27 @@ pub async fn page(
         },
         lines,
         raw: format!("/api/v1/runs/{}/cells/{dir}/consoles/{guest}", row.run),
+        cast: format!("/api/v1/runs/{}/cells/{dir}/consoles/{guest}/cast", row.run),
         run: views::name(&row.run),
+        timed: all.iter().any(|l| l.at_ms.is_some()),
+        live,
         link,
     };
     Ok(show(&page))
+}
+
+/// Minutes, seconds and tenths after the emulator's start.
+fn time(ms: u64) -> String {
+    format!("{}:{:02}.{}", ms / 60_000, ms / 1000 % 60, ms / 100 % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_at_a_glance() {
+        assert_eq!(time(0), "0:00.0");
+        assert_eq!(time(3_725_990), "62:05.9");
+    }
 }

@@ -8,17 +8,21 @@
 //! that were looked at last.
 
 mod assets;
+mod bench;
 mod case;
 mod console;
 mod crash;
+mod diff;
 mod finished;
 mod now;
 mod places;
+mod plot;
 mod queue;
 mod run;
 mod signoffs;
 mod views;
 
+pub use diff::compared;
 pub use finished::Finished;
 
 use askama::Template;
@@ -47,6 +51,9 @@ pub(super) fn router() -> Router<App> {
         .route("/flakes", get(case::flakes))
         .route("/panics", get(crash::list))
         .route("/panics/{signature}", get(crash::page))
+        .route("/diff", get(diff::page))
+        .route("/bench", get(bench::list))
+        .route("/bench/{id}", get(bench::page))
         .route("/ports", get(places::ports))
         .route("/ports/{port}", get(places::port))
         .route("/revisions", get(places::revisions))

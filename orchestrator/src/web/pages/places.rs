@@ -5,15 +5,18 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
+use crate::model;
 use crate::store::index::PortRow;
 use crate::web::App;
 use crate::web::api::take::{PathOf, QueryOf, number};
 use crate::web::problem::Problem;
 
+use super::plot;
 use super::views::{self, CellView, FindingLine, JobView, RunView};
 use super::{Answer, show};
 
 const CELLS: u32 = 60;
+const BOOTS: u32 = 60;
 const RUNS: u32 = 20;
 
 struct PortView {
@@ -61,10 +64,56 @@ pub struct Before {
     before: Option<String>,
 }
 
+/// What its manifest says.
+struct Manifest {
+    status: String,
+    proved: bool,
+    family: String,
+    emulator: String,
+    memory_mib: u32,
+    traits: Vec<(String, String)>,
+}
+
+fn manifest_view(port: &model::Port) -> Manifest {
+    let emulator = &port.emulator;
+    let cpu = emulator.cpu.iter().map(|c| format!(", cpu {c}"));
+    Manifest {
+        status: views::clean(&port.status, 300),
+        proved: port.status.starts_with("proved"),
+        family: views::name(&port.family),
+        emulator: format!(
+            "{}, machine {}{}",
+            views::name(&emulator.program),
+            views::name(&emulator.machine),
+            views::name(&cpu.collect::<String>())
+        ),
+        memory_mib: emulator.mem_mib,
+        traits: port
+            .traits
+            .iter()
+            .map(|(k, v)| (views::name(k), views::name(v)))
+            .collect(),
+    }
+}
+
+/// The least, the middle and the most of some times.
+fn told(boots: &[u64]) -> String {
+    let mut sorted = boots.to_vec();
+    sorted.sort_unstable();
+    let at = |i: usize| views::ms_words(sorted.get(i).copied().unwrap_or(0) as f64);
+    match sorted.len() {
+        0 => String::new(),
+        n => format!("{} to {}, in the middle {}", at(0), at(n - 1), at(n / 2)),
+    }
+}
+
 #[derive(Template)]
 #[template(path = "pages/port.html")]
 struct Port {
     port: PortView,
+    manifest: Option<Manifest>,
+    boots: String,
+    boots_told: String,
     cells: Vec<CellView>,
     next: String,
 }
@@ -82,8 +131,23 @@ pub async fn port(
     let cells = app.index.cells_on(&port, before, CELLS + 1).await?;
     let more = cells.len() > CELLS as usize;
     let shown = &cells[..cells.len().min(CELLS as usize)];
+    let mut boots = app.index.boots(&port, BOOTS).await?;
+    boots.reverse();
+    let manifest = app.ports.iter().find(|p| p.port.as_str() == port);
     let port = port_view(row);
     Ok(show(&Port {
+        manifest: manifest.map(manifest_view),
+        boots_told: told(&boots),
+        boots: match boots.len() {
+            0 => String::new(),
+            n => {
+                let values: Vec<f64> = boots.iter().map(|ms| *ms as f64).collect();
+                plot::bars(
+                    &values,
+                    &format!("How long the newest {n} guests took to come up"),
+                )
+            }
+        },
         next: shown.last().filter(|_| more).map_or(String::new(), |c| {
             format!("{}?before={}", port.link, c.cursor)
         }),

@@ -59,6 +59,7 @@ fn filled(path: &str) -> String {
         .replace("{cell}", CELL)
         .replace("{guest}", "1")
         .replace("{form}", "kcidb")
+        .replace("{bench}", "none")
         .replace("{revision}", REVISION)
         .replace("{port}", "i386")
         .replace("{job}", "2")
@@ -79,6 +80,9 @@ async fn every_answer_fits_its_schema() {
     let document = openapi().unwrap();
     let signature = site.json("/api/v1/panics").await["items"][0]["signature"].clone();
     let signature = signature.as_str().unwrap().to_owned();
+    let bench = site.json("/api/v1/benches").await["items"][0]["bench"].clone();
+    let bench = bench.as_str().unwrap().to_owned();
+    let from = format!("?from={DONE}");
     let mut checked = 0;
     for (path, methods, _) in ROUTES {
         let streams = path.ends_with("/events")
@@ -88,15 +92,14 @@ async fn every_answer_fits_its_schema() {
             continue;
         }
         let query = match *path {
+            "/runs/{run}/diff" => from.as_str(),
             "/cases/history" | "/cases/rates" | "/cases/findings" => {
                 "?case=proc%2Ft_spawn:deep_chain"
             }
             _ => "",
         };
-        let uri = format!(
-            "/api/v1{}{query}",
-            filled(path).replace("{signature}", &signature)
-        );
+        let uri = format!("/api/v1{}{query}", path.replace("{bench}", &bench));
+        let uri = filled(&uri).replace("{signature}", &signature);
         let value = site.json(&uri).await;
         let found = wrong(
             &document,
@@ -111,7 +114,7 @@ async fn every_answer_fits_its_schema() {
         }
         checked += 1;
     }
-    assert_eq!(checked, 22);
+    assert_eq!(checked, 25);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 
 use crate::model::{ChangeSet, Event, JobSpec, NewJob, Policy, Priority, RunId, StageResult};
 use crate::report::{RunReport, html, json, sample};
+use crate::store::benches;
 use crate::store::events::EventLog;
 use crate::store::index::Index;
 use crate::store::queue::{Accepted, Queue, Scope, TokenRow};
@@ -138,6 +139,7 @@ fn record(id: &str) -> RunRecord {
         fresh: false,
         reference: None,
         baselines: Default::default(),
+        imported: None,
         revisions: [("portable".to_owned(), REVISION.to_owned())].into(),
     }
 }
@@ -237,6 +239,26 @@ fn begin(runs: &std::path::Path, like: &RunReport) {
     .unwrap();
 }
 
+/// A measurement with a command of somebody's.
+fn keep_bench(dir: &std::path::Path) {
+    let numbers = |answer: &str, percent: f64| {
+        serde_json::json!({"answer": answer, "pairs": 12, "percent": percent, "low": percent - 1.5,
+            "high": percent + 2.0, "hides": 3.0, "more_pairs": null})
+    };
+    let on = |port: &str, numbers| {
+        let pairs: Vec<(f64, f64)> = (0..12).map(|i| (2e8, 2e8 + f64::from(i) * 1e6)).collect();
+        serde_json::json!({"port": port, "measured": "time", "sentence": format!("B is B {EVIL}"),
+            "comparison": numbers, "pairs_ns": pairs, "blind_to": "caches"})
+    };
+    let bench = serde_json::json!({
+        "format": 1,
+        "a": {"command": format!("x fork {EVIL}"), "side": "candidate"},
+        "b": {"command": "x spawn", "side": "candidate"},
+        "ports": [on("i386", numbers("slower", 4.0)), on("s390x", numbers("no_difference", 0.5))],
+    });
+    benches::put(dir, serde_json::from_value(bench).unwrap()).unwrap();
+}
+
 pub fn job(repository: &str, reference: &str) -> NewJob {
     NewJob {
         change: ChangeSet {
@@ -270,6 +292,7 @@ impl Site {
         write(&runs, &report);
         begin(&runs, &report);
         signoff(&dir.path().join("signoffs"));
+        keep_bench(&dir.path().join("bench"));
         let index = Index::open(&dir.path().join("index.sqlite")).await.unwrap();
         let queue = Queue::open(&dir.path().join("daemon.sqlite"))
             .await
@@ -307,6 +330,7 @@ impl Site {
             index: Arc::new(index),
             queue: Arc::new(queue),
             runs,
+            ports: Vec::new(),
             desk: desk.clone(),
             options,
             stop: CancellationToken::new(),

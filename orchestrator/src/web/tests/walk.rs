@@ -116,6 +116,8 @@ async fn every_link_leads_somewhere_and_every_page_is_reached() {
         "/revisions/",
         "/queue",
         "/signoffs/",
+        "/bench/",
+        "/diff?",
         "/api/v1/openapi.json",
         "/assets/web.css",
     ] {
@@ -206,4 +208,39 @@ async fn files_are_sent_again_only_where_they_changed() {
         .send(request.body(axum::body::Body::empty()).unwrap())
         .await;
     assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn a_run_does_not_differ_from_itself_and_says_so() {
+    let site = Site::new().await;
+    let page = site.page(&format!("/diff?from={DONE}&to={DONE}")).await;
+    check("/diff", &page);
+    assert!(page.contains("0 findings came, 0 went") && page.contains("No case changed."));
+    let early = site.get(&format!("/diff?from={DONE}&to={LIVE}")).await;
+    assert_eq!(early.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_live_console_shows_its_end_and_is_fetched_again() {
+    let site = Site::new().await;
+    let run = site.dir.path().join("runs").join(LIVE);
+    let cell: crate::model::CellId = {
+        let cells = site.json(&format!("/api/v1/runs/{LIVE}/cells")).await;
+        cells["items"][0]["cell"].as_str().unwrap().parse().unwrap()
+    };
+    let dir = run
+        .join("cells")
+        .join(crate::store::runs::cell_dir_name(&cell));
+    std::fs::create_dir_all(&dir).unwrap();
+    let text: String = (1..=900).map(|i| format!("line {i}\n")).collect();
+    std::fs::write(dir.join("guest-1.console"), &text).unwrap();
+    std::fs::write(dir.join("guest-1.times"), format!("1500 {}\n", text.len())).unwrap();
+    let name = crate::store::runs::cell_dir_name(&cell).replace('+', "%2B");
+    let at = format!("/runs/{LIVE}/cells/{name}/console/1");
+    let page = site.page(&at).await;
+    check(&at, &page);
+    assert!(page.contains("data-live=") && page.contains("line 900<"));
+    assert!(!page.contains(">line 1<") && page.contains("<small>0:01.5</small>"));
+    let whole = site.page(&format!("{at}?from=1")).await;
+    assert!(whole.contains(">line 1<") && !whole.contains("data-live="));
 }

@@ -1,0 +1,109 @@
+//! `fallout gc`: takes out of old runs what the limits say, by hand; the daemon does it at night.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use crate::host::yaml;
+use crate::model::retention::Retention;
+use crate::store::queue::Queue;
+use crate::store::retention::{Step, Swept, sweep};
+use crate::trigger::Settings;
+
+use super::args::GcArgs;
+use super::context::Context;
+use super::drive::print;
+use super::exit::{Exit, Failure, Outcome};
+
+/// Jobs that wait or run, at most: more than any queue has.
+const JOBS: u32 = 100_000;
+
+/// `fallout gc`
+pub fn run(context: &Context, args: &GcArgs) -> Outcome {
+    let mut limits = match &args.config {
+        Some(file) => {
+            let settings = yaml::read::<Settings>(file, Settings::check)?.value;
+            settings.retention.unwrap_or_default()
+        }
+        None => Retention::default(),
+    };
+    for (own, field) in [
+        (
+            args.passing_consoles_days,
+            &mut limits.passing_consoles_days,
+        ),
+        (args.consoles_days, &mut limits.consoles_days),
+        (args.runs_days, &mut limits.runs_days),
+        (args.runs_at_most, &mut limits.runs_at_most),
+        (args.trees_days, &mut limits.trees_days),
+    ] {
+        *field = own.or(*field);
+    }
+    if limits.is_empty() {
+        return Err(Failure::usage(
+            "no limit is given: expected --config FILE with 'retention:' in it, or one of \
+             --passing-consoles-days, --consoles-days, --runs-days, --runs-at-most, --trees-days",
+        ));
+    }
+    let path = super::daemon::queue_path(context);
+    let busy = match path.is_file() {
+        true => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+            runtime.block_on(async { busy(&Queue::open(path.as_std_path()).await?).await })?
+        }
+        false => BTreeSet::new(),
+    };
+    let state = context.dirs.state.as_std_path();
+    let now = jiff::Timestamp::now();
+    let swept = sweep(state, &limits, &busy, now, args.dry_run)?;
+    print(&match args.json {
+        true => serde_json::to_string_pretty(&swept).map_err(Failure::internal)?,
+        false => words(&swept, args.dry_run),
+    })?;
+    Ok(match swept.trouble.is_empty() {
+        true => Exit::Clean,
+        false => Exit::Host,
+    })
+}
+
+/// Runs and commits that the queue still needs.
+pub async fn busy(queue: &Queue) -> Result<BTreeSet<String>, Failure> {
+    let jobs = queue.open_jobs(JOBS).await?;
+    let names = jobs
+        .into_iter()
+        .flat_map(|job| [job.run, Some(job.change.new)]);
+    Ok(names.flatten().collect())
+}
+
+fn words(swept: &Swept, dry_run: bool) -> String {
+    let mut out = String::new();
+    for done in &swept.runs {
+        let choice = &done.choice;
+        let what = match choice.step {
+            Step::PassingConsoles => "consoles of passing cells",
+            Step::Consoles => "consoles",
+            Step::Reduce => "all but its findings",
+        };
+        let _ = match &choice.kept {
+            Some(kept) => writeln!(out, "{}  stays: {kept} ({})", choice.run, choice.why),
+            None => writeln!(
+                out,
+                "{}  {what}, {} KiB: {}",
+                choice.run,
+                done.freed_bytes.div_ceil(1024),
+                choice.why
+            ),
+        };
+    }
+    for (tree, bytes) in &swept.trees {
+        let _ = writeln!(out, "{}  {} KiB", tree.display(), bytes.div_ceil(1024));
+    }
+    for why in &swept.trouble {
+        let _ = writeln!(out, "not done: {why}");
+    }
+    let word = if dry_run { "would go" } else { "went" };
+    let _ = writeln!(out, "{} KiB {word}", swept.freed_bytes().div_ceil(1024));
+    out
+}

@@ -1,154 +1,54 @@
 //! The daemon over its socket: webhooks, orders and cancelling by tokens, pages, kills and stops. The
 //! matrix is one that does not exist, so every job fails for that reason and no guest is needed.
 
+#[path = "support/daemon.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod daemon;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use daemon::{Client, Place, Running, SECRET, push};
 use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-struct Place {
-    dir: tempfile::TempDir,
+/// A daemon with a source of each kind of forge.
+fn place() -> Place {
+    let binary = Path::new(env!("CARGO_BIN_EXE_fallout"));
+    let place = Place::own(binary);
+    let forge = |name: &str, forge: &str| {
+        format!(
+            "  - name: {name}\n    path: r.git\n    webhook: {{forge: {forge}, secret_file: secret}}\n    \
+             rules:\n      - {{name: all, refs: ['refs/heads/*'], policy: each, run: {{matrix: absent.yaml, ports: [a, b]}}}}\n"
+        )
+    };
+    let settings = format!(
+        "format: 1\nlisten: 127.0.0.1:0\nrequests_per_second: 1000\nrepositories:\n{}{}{}",
+        forge("hub", "github"),
+        forge("lab", "gitlab"),
+        forge("tea", "gitea")
+    );
+    std::fs::write(place.path("daemon.yaml"), settings).unwrap();
+    place
 }
 
-/// Ended with the test, whatever the test does.
-struct Running {
-    child: Child,
-    address: String,
+fn output(place: &Place, args: &[&str]) -> String {
+    let out = place.fallout(args).output().unwrap();
+    assert!(
+        out.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-const SECRET: &str = "a secret";
-
-impl Place {
-    fn new() -> Self {
-        let place = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        place.git(&["init", "-q", "--bare", "-b", "main", "r.git"]);
-        place.git(&["init", "-q", "-b", "main", "tree"]);
-        place.git(&["-C", "tree", "commit", "-q", "--allow-empty", "-m", "one"]);
-        place.git(&["-C", "tree", "push", "-q", "../r.git", "main"]);
-        std::fs::write(place.path("secret"), format!("{SECRET}\n")).unwrap();
-        let forge = |name: &str, forge: &str| {
-            format!(
-                "  - name: {name}\n    path: r.git\n    webhook: {{forge: {forge}, secret_file: secret}}\n    \
-                 rules:\n      - {{name: all, refs: ['refs/heads/*'], policy: each, run: {{matrix: absent.yaml, ports: [a, b]}}}}\n"
-            )
-        };
-        let settings = format!(
-            "format: 1\nlisten: 127.0.0.1:0\nrequests_per_second: 1000\nrepositories:\n{}{}{}",
-            forge("hub", "github"),
-            forge("lab", "gitlab"),
-            forge("tea", "gitea")
-        );
-        std::fs::write(place.path("daemon.yaml"), settings).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        let out = Command::new("git")
-            .args(["-c", "user.name=n", "-c", "user.email=e@x"])
-            .args(args)
-            .current_dir(self.dir.path())
-            .output()
-            .unwrap();
-        assert!(
-            out.status.success(),
-            "{args:?}: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
-        String::from_utf8(out.stdout).unwrap().trim().to_owned()
-    }
-
-    fn fallout(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fallout"));
-        command
-            .args(args)
-            .current_dir(self.dir.path())
-            .env("XDG_STATE_HOME", self.path("state"))
-            .env("XDG_CACHE_HOME", self.path("cache"))
-            .env("XDG_RUNTIME_DIR", self.path("run"));
-        command
-    }
-
-    fn said(&self, args: &[&str]) -> String {
-        let out = self.fallout(args).output().unwrap();
-        assert!(
-            out.status.success(),
-            "{args:?}: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
-        String::from_utf8(out.stdout).unwrap().trim().to_owned()
-    }
-
-    /// Starts the daemon and waits until it is ready.
-    fn daemon(&self) -> Running {
-        let file = self.path("run/fallout/daemon.address");
-        let _ = std::fs::remove_file(&file);
-        let log = std::fs::File::create(self.path("daemon.log")).unwrap();
-        let child = self
-            .fallout(&["daemon", "--config", "daemon.yaml"])
-            .stderr(log)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut running = Running {
-            child,
-            address: String::new(),
-        };
-        for _ in 0..600 {
-            let url = std::fs::read_to_string(&file).unwrap_or_default();
-            running.address = url.trim().trim_start_matches("http://").to_owned();
-            if !running.address.is_empty() && running.get("/readyz").0 == 200 {
-                return running;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let log = std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default();
-        panic!("the daemon is not ready: {log}");
-    }
-}
-
-impl Running {
-    fn ask(&self, head: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
-        let Ok(mut stream) = TcpStream::connect(&self.address) else {
-            return (0, String::new());
-        };
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        let mut request = format!(
-            "{head} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n",
-            self.address,
-            body.len()
-        );
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str("\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        let status = answer.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0);
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, b)| b);
-        (status, body.to_owned())
-    }
+/// What is asked of a daemon, over a connection of its own each time.
+trait Asked {
+    fn ask(&self, head: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String);
 
     fn get(&self, path: &str) -> (u16, String) {
         self.ask(&format!("GET {path}"), &[], b"")
@@ -196,16 +96,16 @@ impl Running {
     }
 }
 
-fn push(branch: &str, commit: &str) -> Vec<u8> {
-    let zero = "0".repeat(40);
-    json!({"ref": format!("refs/heads/{branch}"), "before": zero, "after": commit})
-        .to_string()
-        .into_bytes()
+impl Asked for Running {
+    fn ask(&self, head: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+        let mut client = Client::new(&self.address).unwrap();
+        client.ask(head, headers, body).unwrap()
+    }
 }
 
 #[test]
 fn webhooks_are_verified_queued_before_the_answer_and_never_twice() {
-    let place = Place::new();
+    let place = place();
     let commit = place.git(&["-C", "tree", "rev-parse", "HEAD"]);
     let mut daemon = place.daemon();
     for (n, source) in ["hub", "lab", "tea"].into_iter().enumerate() {
@@ -257,18 +157,21 @@ fn webhooks_are_verified_queued_before_the_answer_and_never_twice() {
 
 #[test]
 fn tokens_order_and_cancel_what_they_may() {
-    let place = Place::new();
-    let token = place.said(&[
-        "token",
-        "add",
-        "ci",
-        "--scope",
-        "submit",
-        "--scope",
-        "cancel",
-        "--repository",
-        "hub",
-    ]);
+    let place = place();
+    let token = output(
+        &place,
+        &[
+            "token",
+            "add",
+            "ci",
+            "--scope",
+            "submit",
+            "--scope",
+            "cancel",
+            "--repository",
+            "hub",
+        ],
+    );
     assert!(
         token.starts_with("fallout_") && token.len() == 72,
         "{token}"
@@ -278,11 +181,7 @@ fn tokens_order_and_cancel_what_they_may() {
         .output()
         .unwrap();
     assert_eq!(taken.status.code(), Some(2));
-    assert!(
-        place
-            .said(&["token", "list"])
-            .contains("submit,cancel    hub")
-    );
+    assert!(output(&place, &["token", "list"]).contains("submit,cancel    hub"));
     let mut daemon = place.daemon();
     let order = |repository: &str, rule: &str| json!({"repository": repository, "reference": "refs/heads/main", "rule": rule});
     assert_eq!(
@@ -320,7 +219,7 @@ fn tokens_order_and_cancel_what_they_may() {
     let (status, job) = daemon.post("/api/v1/queue/1/cancel", &token, &json!({}));
     assert!(status == 200 && job["state"] != "queued", "{job}");
     assert_eq!(
-        place.said(&["token", "revoke", "ci"]),
+        output(&place, &["token", "revoke", "ci"]),
         "token ci is revoked"
     );
     assert_eq!(
@@ -354,7 +253,7 @@ fn tokens_order_and_cancel_what_they_may() {
 
 #[test]
 fn an_address_that_is_taken_is_told() {
-    let place = Place::new();
+    let place = place();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = format!("format: 1\nlisten: {}\n", other.local_addr().unwrap());
     std::fs::write(place.path("taken.yaml"), settings).unwrap();

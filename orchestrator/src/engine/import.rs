@@ -110,6 +110,7 @@ pub async fn import(state: &Path, runs_dir: &Path, order: &Import) -> Result<Tak
         fresh: false,
         revisions: BTreeMap::new(),
         baselines: BTreeMap::new(),
+        reference: None,
         imported: Some(Imported {
             files: names,
             host: order.host.clone(),

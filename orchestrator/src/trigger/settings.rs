@@ -11,9 +11,9 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::problem::{Problem, did_you_mean};
+use crate::model::retention::Retention;
 pub use crate::model::telling::Forge;
 use crate::model::telling::{HookOut, MailTo, Smtp, Status};
-use crate::model::retention::Retention;
 use crate::model::units::{de_duration, ser_duration};
 use crate::model::{Policy, Priority};
 

@@ -16,10 +16,10 @@
 
 mod desk;
 mod intake;
-mod poll;
-mod teller;
 mod night;
+mod poll;
 mod settings;
+mod teller;
 pub mod token;
 mod tries;
 mod worker;
@@ -93,6 +93,8 @@ pub fn run(context: &Context, args: &DaemonArgs) -> Outcome {
 }
 
 async fn serve(context: Context, settings: settings::Live) -> Outcome {
+    // First: a signal that nobody listens for would end the process.
+    let mut signals = Signals::new()?;
     let socket = settings
         .socket
         .clone()
@@ -124,7 +126,6 @@ async fn serve(context: Context, settings: settings::Live) -> Outcome {
         runs.spawn(worker::work(daemon.clone(), job));
     }
     info!(socket = socket.as_str(), "ready");
-    let mut signals = Signals::new()?;
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -108,6 +108,7 @@ fn write(state: &Path, id: &str, days: i64, report: &mut RunReport) -> RunDir {
         fresh: false,
         revisions: BTreeMap::new(),
         baselines: BTreeMap::new(),
+        reference: None,
         imported: None,
     };
     report.run = RunId(id.into());

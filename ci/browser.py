@@ -132,6 +132,13 @@ class Place:
             format=1, id=self.bench, at="2026-11-01T10:00:00Z", matrix="bench.yaml", suite="spawn",
             a=dict(command=f"spawn fork {EVIL}", side="candidate"),
             b=dict(command="spawn posix_spawn", side="candidate"), ports=on)))
+        (self.root / "policy.yaml").write_text(
+            "format: 1\nname: release\nports: [amd64, s390x, hppa]\nsuites: [portable]\n"
+            "nightlies: {matrix: nightly, count: 3}\nwaivers:\n"
+            "  - {line: findings.arch_only, by: releng, reason: 'known since the branch', until: 2026-01-31}\n")
+        self.fallout("key", "new")
+        self.fallout("signoff", "2" * 40, "--policy", "policy.yaml", ok=(1,))
+        self.signoff = next((self.state / "signoffs").iterdir()).name
         self.git("init", "-q", "--bare", "-b", "main", "r.git")
         self.git("init", "-q", "-b", "main", "tree")
         self.git("-C", "tree", "commit", "-q", "--allow-empty", "-m", "one")
@@ -205,6 +212,8 @@ def pages(place):
         "measurement": f"/bench/{place.bench}",
         "console": f"/runs/{new}/cells/{place.cell.replace('+', '%2B')}/console/1",
         "console-search": f"/runs/{new}/cells/{place.cell.replace('+', '%2B')}/console/1?find=line+42",
+        "signoffs": "/signoffs",
+        "signoff": f"/signoffs/{place.signoff}",
         "trouble": "/runs/none",
     }
 

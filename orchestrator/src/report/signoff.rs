@@ -40,6 +40,23 @@ fn text(untrusted: &str) -> String {
     clean(untrusted.as_bytes(), SENTENCE)
 }
 
+/// The lines that stand in the way first; what the policy has first, first within each kind.
+fn in_order(signoff: &SignOff) -> Vec<&Line> {
+    let mut lines: Vec<&Line> = signoff.lines.iter().collect();
+    lines.sort_by_key(|line| match line.say {
+        Say::NoGo => 0,
+        Say::Unknown => 1,
+        Say::Waived => 2,
+        Say::Go => 3,
+    });
+    lines
+}
+
+/// The lines for a page.
+pub(crate) fn lines(signoff: &SignOff) -> Vec<LineView> {
+    in_order(signoff).into_iter().map(line).collect()
+}
+
 /// `go`, or how many lines stand against it.
 pub fn headline(signoff: &SignOff) -> String {
     let count = |say: Say| match signoff.count(say) {
@@ -53,7 +70,7 @@ pub fn headline(signoff: &SignOff) -> String {
 }
 
 /// Cleans a line.
-pub(crate) fn line(line: &Line) -> LineView {
+fn line(line: &Line) -> LineView {
     LineView {
         name: text(&line.name),
         asks: text(&line.asks),
@@ -97,7 +114,7 @@ pub fn html(signoff: &SignOff) -> Result<String, askama::Error> {
         branch_point: text(signoff.branch_point.as_deref().unwrap_or_default()),
         id: text(&signoff.id),
         at: signoff.at.strftime("%F %R UTC").to_string(),
-        lines: signoff.lines.iter().map(line).collect(),
+        lines: lines(signoff),
         notes: signoff.notes.iter().map(|n| text(n)).collect(),
         nonce: nonce(&signoff.id),
     }
@@ -113,7 +130,7 @@ pub fn terminal(signoff: &SignOff) -> String {
         text(&signoff.policy),
         headline(signoff),
     );
-    for line in &signoff.lines {
+    for line in in_order(signoff) {
         let (say, name) = (line.say.word(), text(&line.name));
         out.push_str(&format!("{say:<8} {name}: {}\n", text(&line.why)));
         if let Some(waiver) = waiver(line) {

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
-use crate::report::signoff::{LineView, line, nonce};
+use crate::report::signoff::{LineView, lines, nonce};
 use crate::store::signoffs::HTML;
 use crate::web::App;
 use crate::web::api::signoffs::{Head, file, heads, one_of};
@@ -76,7 +76,7 @@ struct Page {
 /// `/signoffs/ID`
 pub async fn page(State(app): State<App>, PathOf(id): PathOf<String>) -> Answer {
     let one = one_of(&app, &id).await?;
-    let lines = one.lines.iter().map(line).collect();
+    let lines = lines(&one);
     let notes = one.notes.iter().map(|n| views::clean(n, 400)).collect();
     Ok(show(&Page {
         head: row(&Head::from(one)),

@@ -120,10 +120,14 @@ pub async fn search(
     bus: &Bus,
     tell: &mut (dyn for<'a> FnMut(News<'a>) + Send),
 ) -> Result<Ended, RunError> {
-    let settings = Settings {
+    let mut settings = Settings {
         confidence: order.confidence,
         ..Settings::default()
     };
+    if matches!(order.wanted, Wanted::Build { .. }) {
+        // A compiler's mind does not change from one time to the next.
+        settings = settings.knowing(1.0, 0.0);
+    }
     let mut bisect = Bisect::new(revisions.len(), settings);
     for (at, count) in &known.counts {
         bisect.record(*at, *count);

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::cli::exit::Failure;
 use crate::host::yaml;
 use crate::trigger::Settings;
+use crate::trigger::settings::Poll;
 
 /// The settings that are in force.
 pub struct Live {
@@ -82,9 +83,17 @@ fn only_at_start(old: &Settings, new: &Settings) -> Vec<&'static str> {
             "requests_per_second",
             old.requests_per_second != new.requests_per_second,
         ),
+        ("mail", old.mail != new.mail),
+        ("repositories[].poll", polls(old) != polls(new)),
     ];
     let differ = fields.into_iter().filter(|(_, differs)| *differs);
     differ.map(|(name, _)| name).collect()
+}
+
+fn polls(settings: &Settings) -> Vec<(&str, &Poll)> {
+    let of = settings.repositories.iter();
+    of.filter_map(|r| Some((r.name.as_str(), r.poll.as_ref()?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -113,6 +122,12 @@ mod tests {
         std::fs::write(&file, "format: 1\nruns_at_once: 5\nlisten: 127.0.0.1:1\n").unwrap();
         let (old, new) = (Settings::clone(&live), read(&file).unwrap());
         assert_eq!(only_at_start(&old, &new), ["listen"]);
+        let mut polling = new.clone();
+        polling.repositories = vec![
+            serde_yaml::from_str("{name: r, path: /r.git, remote: /x.git, poll: {every: 5m}}")
+                .unwrap(),
+        ];
+        assert_eq!(only_at_start(&new, &polling), ["repositories[].poll"]);
         live.reload();
         assert_eq!(live.runs_at_once, 5);
     }

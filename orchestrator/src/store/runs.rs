@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::lock::{Hold, Lock, try_lock};
 use crate::model::project::Source;
-use crate::model::{CellId, CellResult, Event, RunId, Side, Stamped};
+use crate::model::{CellId, CellResult, Event, RunId, Side, Stamped, Verdict};
 
 use super::events;
 use super::{StoreError, write_atomically};
@@ -117,6 +117,17 @@ pub fn cell_dir_name(id: &CellId) -> String {
     id.to_string().replace('/', "+")
 }
 
+/// Of a run's report (`report/json.rs` writes it), what the store itself reads.
+#[derive(Deserialize)]
+struct Document {
+    report: Judged,
+}
+
+#[derive(Deserialize)]
+struct Judged {
+    verdict: Verdict,
+}
+
 impl RunDir {
     /// Makes a new run's directory and writes its record.
     pub fn create(runs_dir: &Path, record: &RunRecord) -> Result<Self, StoreError> {
@@ -176,6 +187,13 @@ impl RunDir {
     /// The run's record.
     pub fn record(&self) -> Result<RunRecord, StoreError> {
         self.read_json("run.json")
+    }
+
+    /// The verdict of a run that has come to its end; none where its report cannot be read.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let bytes = std::fs::read(self.path.join("report.json")).ok()?;
+        let document: Document = serde_json::from_slice(&bytes).ok()?;
+        Some(document.report.verdict)
     }
 
     /// The record of a run that fallout made itself: its matrix can be read again.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use sqlx::Row as _;
 
 use crate::model::outcome::Sense;
@@ -11,17 +10,6 @@ use crate::store::StoreError;
 use crate::store::runs::RunDir;
 
 use super::{Writer, words};
-
-/// Of a run's report (`report/json.rs` writes it), what the index takes.
-#[derive(Deserialize)]
-struct Document {
-    report: Judged,
-}
-
-#[derive(Deserialize)]
-struct Judged {
-    verdict: Verdict,
-}
 
 impl Writer {
     pub(super) async fn flakes(
@@ -64,10 +52,10 @@ impl Writer {
             .await
             .map_err(failed)?;
         // The report is written after the last event and may not be there yet: [`Self::late_findings`].
-        let Some(judged) = judged(dir) else {
+        let Some(verdict) = dir.verdict() else {
             return Ok(());
         };
-        self.verdict(run, &judged.verdict).await
+        self.verdict(run, &verdict).await
     }
 
     /// The findings of a run whose log was read to its end before its report was there.
@@ -81,11 +69,11 @@ impl Writer {
         .await
         .map_err(failed)?
         .get(0);
-        let Some(judged) = missing.then(|| judged(dir)).flatten() else {
+        let Some(verdict) = missing.then(|| dir.verdict()).flatten() else {
             return Ok(());
         };
         self.begin().await?;
-        self.verdict(run, &judged.verdict).await?;
+        self.verdict(run, &verdict).await?;
         self.commit().await
     }
 
@@ -112,10 +100,4 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-fn judged(dir: &RunDir) -> Option<Judged> {
-    let bytes = std::fs::read(dir.path.join("report.json")).ok()?;
-    let document: Document = serde_json::from_slice(&bytes).ok()?;
-    Some(document.report)
 }

@@ -110,6 +110,25 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// Opens, and creates where absent, a database in which what was acknowledged survives a power
+/// failure too.
+pub(super) async fn durable(
+    path: &Path,
+    migrations: &[&'static str],
+) -> Result<SqliteConnection, StoreError> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+    }
+    let mut db = options(path)
+        .create_if_missing(true)
+        .synchronous(SqliteSynchronous::Full)
+        .connect()
+        .await
+        .map_err(|e| StoreError::db("open", path, e))?;
+    migrate(&mut db, path, migrations).await?;
+    Ok(db)
+}
+
 /// Applies what a database lacks of `migrations`; refuses one that has had more.
 pub(super) async fn migrate(
     db: &mut SqliteConnection,

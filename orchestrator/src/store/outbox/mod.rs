@@ -19,8 +19,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteSynchronous;
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use crate::model::telling::{Letter, Outgoing, Thread};
 
@@ -74,13 +73,7 @@ impl Outbox {
     /// Opens the outbox at `path`, creating it where absent. A new one begins at `newest` in the feed:
     /// nobody wants to hear what was before.
     pub async fn open(path: &Path, newest: i64) -> Result<Self, StoreError> {
-        let mut db = index::options(path)
-            .create_if_missing(true)
-            .synchronous(SqliteSynchronous::Full)
-            .connect()
-            .await
-            .map_err(|e| StoreError::db("open", path, e))?;
-        index::migrate(&mut db, path, &MIGRATIONS).await?;
+        let mut db = index::durable(path, &MIGRATIONS).await?;
         sqlx::query("INSERT OR IGNORE INTO seen VALUES ('queue', ?)")
             .bind(newest)
             .execute(&mut db)

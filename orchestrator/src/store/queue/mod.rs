@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::sqlite::{SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 
 use crate::model::{ChangeSet, JobSpec, JobState, Priority, RunId};
 
@@ -104,17 +104,7 @@ fn now_ms() -> i64 {
 impl Queue {
     /// Opens the queue at `path`, creating it where absent.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
-        }
-        let mut db = index::options(path)
-            .create_if_missing(true)
-            // What was acknowledged survives a power failure too.
-            .synchronous(SqliteSynchronous::Full)
-            .connect()
-            .await
-            .map_err(|e| StoreError::db("open", path, e))?;
-        index::migrate(&mut db, path, &MIGRATIONS).await?;
+        let db = index::durable(path, &MIGRATIONS).await?;
         Ok(Self {
             db: Arc::new(tokio::sync::Mutex::new(db)),
             path: path.to_owned(),

@@ -3,23 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::{FindingKind, Verdict};
+use crate::model::FindingKind;
 use crate::store::runs::{ComparedWith, RunDir};
 
 use super::Subject;
-
-#[derive(Deserialize)]
-struct Document {
-    report: Judged,
-}
-
-#[derive(Deserialize)]
-struct Judged {
-    verdict: Verdict,
-}
 
 /// Runs by name, with the reason for which they stay.
 pub fn cited(state: &Path, runs_dir: &Path, subjects: &[Subject]) -> BTreeMap<String, String> {
@@ -56,11 +45,10 @@ fn by_findings(runs_dir: &Path, subjects: &[Subject], cited: &mut BTreeMap<Strin
                 put(&run.0, format!("run {} was compared with it", subject.run));
             }
         }
-        let text = std::fs::read(dir.path.join("report.json")).unwrap_or_default();
-        let Ok(document) = serde_json::from_slice::<Document>(&text) else {
+        let Some(verdict) = dir.verdict() else {
             continue;
         };
-        let open = document.report.verdict.findings;
+        let open = verdict.findings;
         for finding in open.iter().filter(|f| f.kind != FindingKind::Fixed) {
             let seen = finding.seen_before.iter();
             for at in seen.flat_map(|s| [&s.first, &s.last]).flatten() {

@@ -75,7 +75,15 @@ pub(super) async fn tools(
     }
     let triplet = &port.toolchain.triplet;
     let prefix = prefix(triplet).await?;
-    let layout = look(sysroot, triplet)?;
+    let mut layout = look(sysroot, triplet)?;
+    let said = ask(&format!("{prefix}g++"), &["-dumpversion"]).await;
+    let compiler: Option<u32> = said.trim().split('.').next().and_then(|v| v.parse().ok());
+    if compiler < layout.cxx_version {
+        // Headers want a compiler as new as they are. An older runtime, the compiler's own, asks less of
+        // the C library than the sysroot's has.
+        layout.cxx_include.clear();
+        layout.cxx_lib = None;
+    }
     let maps: Vec<String> = maps
         .iter()
         .map(|dir| format!("-ffile-prefix-map={dir}=."))
@@ -96,8 +104,6 @@ pub(super) async fn tools(
         }
     } else {
         cxx = at(&layout.cxx_include);
-        let said = ask(&format!("{prefix}g++"), &["-dumpversion"]).await;
-        let compiler = said.trim().split('.').next().and_then(|v| v.parse().ok());
         cxx += &renamed(compiler, layout.cxx_version);
     }
     if !cxx.is_empty() {

@@ -158,40 +158,74 @@ fn hooks(seconds: usize) {
     counted(&mut client, count + 1000);
 }
 
-/// What people look at; a case and a run of the state at hand are among them.
+/// Pages without parameters.
+const PAGES: [&str; 12] = [
+    "/",
+    "/runs",
+    "/queue",
+    "/cases",
+    "/panics",
+    "/flakes",
+    "/ports",
+    "/bench",
+    "/revisions",
+    "/signoffs",
+    "/metrics",
+    "/readyz",
+];
+
+/// All pages, and all reads of the API that its own document names; where one is about something, the
+/// first such thing of the state at hand.
 fn pages(client: &mut Client) -> Vec<String> {
-    let mut all: Vec<String> = [
-        "/",
-        "/runs",
-        "/queue",
-        "/cases",
-        "/panics",
-        "/flakes",
-        "/ports",
-        "/api/v1/runs",
-        "/api/v1/queue",
-        "/api/v1/ports",
-        "/api/v1/crashes",
-        "/metrics",
-    ]
-    .map(str::to_owned)
-    .into();
-    let mut first = |path: &str| {
+    let mut read = |path: &str| {
         let (_, body) = client.get(path).expect("an answer");
-        let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-        value["items"][0].clone()
+        serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default()
     };
-    let run = first("/api/v1/runs?limit=1");
-    if let Some(id) = run["id"].as_str().or_else(|| run["run"].as_str()) {
-        all.push(format!("/runs/{id}"));
-        all.push(format!("/api/v1/runs/{id}/findings"));
+    let document = read("/api/v1/openapi.json");
+    let paths = document["paths"].as_object().expect("the API's document");
+    let reads = paths.iter().filter(|(path, what)| {
+        !what["get"].is_null() && !path.contains('{') && !path.ends_with("/events")
+    });
+    let asks = |what: &serde_json::Value| {
+        let all = what["get"]["parameters"].as_array();
+        all.is_some_and(|all| all.iter().any(|p| p["required"] == true))
+    };
+    let mut all: Vec<String> = PAGES.map(str::to_owned).into();
+    let named = reads.filter(|(_, what)| !asks(what));
+    all.extend(named.map(|(path, _)| format!("/api/v1{path}")));
+    let mut first = |path: &str| read(path)["items"].as_array().cloned().unwrap_or_default();
+    // The newest, which goes on meanwhile, and an older one.
+    let runs = first("/api/v1/runs?limit=5");
+    for id in runs.iter().step_by(4).filter_map(|run| run["run"].as_str()) {
+        all.extend(["", "/report"].map(|what| format!("/runs/{id}{what}")));
+        all.extend(["", "/cells", "/findings"].map(|w| format!("/api/v1/runs/{id}{w}")));
     }
-    let case = first("/api/v1/cases?limit=1");
-    if let Some(case) = case["case"].as_str() {
+    let cases = first("/api/v1/cases?limit=400");
+    for case in cases
+        .iter()
+        .step_by(399)
+        .filter_map(|case| case["case"].as_str())
+    {
         let name = case.replace('/', "%2F").replace(':', "%3A");
         all.push(format!("/case?case={name}"));
-        all.push(format!("/api/v1/cases/history?case={name}"));
+        all.extend(
+            ["history", "rates", "findings"].map(|w| format!("/api/v1/cases/{w}?case={name}")),
+        );
     }
+    if let Some(port) = first("/api/v1/ports")
+        .last()
+        .and_then(|p| p["port"].as_str())
+    {
+        all.push(format!("/ports/{port}"));
+    }
+    all.retain(|path| {
+        let (status, _) = client.get(path).expect("an answer");
+        if status != 200 {
+            println!("left out, as this state has none: {path} ({status})");
+        }
+        assert!(status < 500, "{path}: {status}");
+        status == 200
+    });
     all
 }
 
@@ -242,7 +276,8 @@ fn watchers(seconds: usize, matrix: &str, state: Option<&str>) {
                 let mut buffer = [0; 4096];
                 while !over.load(Ordering::Relaxed) {
                     match stream.read(&mut buffer) {
-                        Ok(0) => panic!("a stream was ended"),
+                        // The number of bytes tells it too, and 200 messages do not tell more.
+                        Ok(0) => return,
                         Ok(n) => _ = bytes.fetch_add(n as u64, Ordering::Relaxed),
                         Err(_) => {}
                     }

@@ -16,6 +16,7 @@ mod ingest;
 mod judged;
 mod pages;
 mod past;
+mod ports;
 mod query;
 mod rows;
 #[cfg(test)]

@@ -5,19 +5,14 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
 use crate::model::outcome::Sense;
-use crate::model::{CaseId, CellId, Crash, Outcome, PortName, StageResult};
+use crate::model::{CaseId, CellId, Crash, Outcome, PortName};
 use crate::store::StoreError;
 
-use super::rows::{
-    CrashGroup, CrashRow, FlakeRow, HistoryRow, PortRow, RateRow, RunPhase, RunRow, Spot,
-};
+use super::rows::{CrashGroup, CrashRow, FlakeRow, HistoryRow, RateRow, RunPhase, RunRow, Spot};
 use super::{Index, words};
 
 /// Attempts of one case that its rates are computed from: the newest.
-const RATED: i64 = 5000;
-
-/// Cells of a port that its health is computed from: the newest.
-const LOOKED_AT: i64 = 500;
+const RATED: i64 = 3000;
 
 /// What identifies one and the same crash in several runs.
 pub(super) fn signature(crash: &Crash) -> String {
@@ -194,15 +189,16 @@ impl Index {
         };
         let (good, bad) = (of_sense(Sense::Good), of_sense(Sense::Bad));
         let sql = format!(
-            "SELECT s.body AS suite, p.body AS port, sum(x.n) AS attempts, sum(x.bad) AS bad,
+            "SELECT s.body AS suite, p.body AS port, y.attempts, y.bad, y.cells, y.mixed, y.mean FROM (
+             SELECT l.suite, l.port, sum(x.n) AS attempts, sum(x.bad) AS bad,
                count(*) AS cells, sum(x.bad > 0 AND x.bad < x.n) AS mixed, avg(x.ms) AS mean
              FROM (SELECT a.cell, sum(a.outcome IN ({good},{bad})) AS n,
                      sum(a.outcome IN ({bad})) AS bad, avg(a.duration_ms) AS ms
                    FROM (SELECT * FROM attempt WHERE tcase = ? AND counted ORDER BY cell DESC LIMIT ?) a
                    GROUP BY a.cell) x
                JOIN cell c ON c.id = x.cell JOIN place l ON l.id = c.place
-               JOIN text s ON s.id = l.suite JOIN text p ON p.id = l.port
-             GROUP BY s.body, p.body ORDER BY s.body, p.body"
+             GROUP BY l.suite, l.port) y
+             JOIN text s ON s.id = y.suite JOIN text p ON p.id = y.port ORDER BY s.body, p.body"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(number)
@@ -336,69 +332,5 @@ impl Index {
                 cursor: spot(r),
             })
             .collect())
-    }
-
-    /// How every port that was ever used does.
-    pub async fn ports(&self) -> Result<Vec<PortRow>, StoreError> {
-        let names = sqlx::query(
-            "SELECT DISTINCT l.port, t.body FROM place l JOIN text t ON t.id = l.port ORDER BY t.body",
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(self.failed())?;
-        let mut ports = Vec::new();
-        for row in names {
-            ports.push(self.port(row.get(0), row.get(1)).await?);
-        }
-        Ok(ports)
-    }
-
-    async fn port(&self, number: i64, name: String) -> Result<PortRow, StoreError> {
-        // The newest cells of each of the port's places, then the newest of those.
-        let recent =
-            "WITH recent AS (SELECT c.id, c.stage FROM place l JOIN cell c ON c.place = l.id
-             WHERE l.port = ?1 AND c.stage IS NOT NULL AND c.cached = 0
-             ORDER BY c.id DESC LIMIT ?2)";
-        let stages = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{recent} SELECT stage, count(*) AS n FROM recent GROUP BY stage ORDER BY n DESC"
-        )))
-        .bind(number)
-        .bind(LOOKED_AT)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(self.failed())?;
-        let facts = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{recent} SELECT (SELECT count(*) FROM crash WHERE cell IN (SELECT id FROM recent)) AS crashes,
-               (SELECT avg(boot_ms) FROM guest WHERE cell IN (SELECT id FROM recent)) AS boot"
-        )))
-        .bind(number)
-        .bind(LOOKED_AT)
-        .fetch_one(&self.readers)
-        .await
-        .map_err(self.failed())?;
-        let mut port = PortRow {
-            port: PortName(name),
-            cells: 0,
-            complete: 0,
-            host_faults: 0,
-            crashes: count(&facts, "crashes"),
-            boot_ms: facts.get("boot"),
-            stages: Vec::new(),
-        };
-        for row in &stages {
-            let n = count(row, "n");
-            port.cells += n;
-            match words::stage(row.get("stage")) {
-                Some(StageResult::Complete) => port.complete += n,
-                Some(stage) => {
-                    if stage.is_host_fault() {
-                        port.host_faults += n;
-                    }
-                    port.stages.push((stage, n));
-                }
-                None => {}
-            }
-        }
-        Ok(port)
     }
 }

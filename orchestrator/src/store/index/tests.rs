@@ -182,6 +182,9 @@ async fn runs_are_listed_by_cursor_with_their_phase() {
     assert_eq!((rest[2].cells, rest[2].cells_done), (1, 0));
     let ports = index.ports().await.unwrap();
     assert_eq!((ports.len(), ports[0].cells, ports[0].complete), (1, 4, 4));
+    let one = index.port(ports[0].port.as_str()).await.unwrap();
+    assert_eq!((one.as_ref(), ports.len()), (ports.first(), 1));
+    assert_eq!(index.port("absent").await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ const ATTEMPTS: u32 = 100;
 const STRIP: usize = 40;
 
 /// Attempts that strips are made of.
-const STRIPPED: u32 = 2000;
+const STRIPPED: u32 = 1000;
 
 /// What is looked for.
 #[derive(Debug, Default, Deserialize)]
@@ -153,20 +153,16 @@ pub async fn page(State(app): State<App>, QueryOf(which): QueryOf<Which>) -> Ans
         .map_err(|e: crate::model::ids::BadCaseId| Problem::bad(e.to_string()))?;
     let after = spot(which.after.as_deref())?;
     let port = which.port.as_deref().filter(|p| !p.is_empty());
-    let rows = app.index.history(&case, port, after, ATTEMPTS + 1).await?;
+    // Older pages are about attempts: they have no strips.
+    let stripped = if after.is_none() { STRIPPED } else { 0 };
+    let (rows, recent, rates, findings) = tokio::try_join!(
+        app.index.history(&case, port, after, ATTEMPTS + 1),
+        app.index.history(&case, None, None, stripped),
+        app.index.rates(&case),
+        app.index.findings_of(&case, 10),
+    )?;
     let rows = rows.ok_or_else(|| Problem::absent(format!("case {case} in any run")))?;
-    let strips = match after {
-        None => strips(
-            &app.index
-                .history(&case, None, None, STRIPPED)
-                .await?
-                .unwrap_or_default(),
-        ),
-        // Older pages are about attempts.
-        Some(_) => BTreeMap::new(),
-    };
-    let rates = app.index.rates(&case).await?;
-    let findings = app.index.findings_of(&case, 10).await?;
+    let mut strips = strips(&recent.unwrap_or_default());
     let link = views::case_link(&case);
     let more = rows.len() > ATTEMPTS as usize;
     let shown = &rows[..rows.len().min(ATTEMPTS as usize)];
@@ -174,7 +170,6 @@ pub async fn page(State(app): State<App>, QueryOf(which): QueryOf<Which>) -> Ans
         let port = port.map_or(String::new(), |p| format!("&port={}", views::encoded(p)));
         format!("{link}{port}&after={}", last.cursor)
     });
-    let mut strips = strips;
     let page = Page {
         case: views::name(&case.to_string()),
         port: views::name(port.unwrap_or_default()),

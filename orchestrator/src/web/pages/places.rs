@@ -125,8 +125,7 @@ pub async fn port(
     QueryOf(from): QueryOf<Before>,
 ) -> Answer {
     let before = number(from.before.as_deref())?;
-    let rows = app.index.ports().await?;
-    let row = rows.iter().find(|p| p.port.as_str() == port);
+    let row = app.index.port(&port).await?;
     let row = row.ok_or_else(|| Problem::absent(format!("port {port} in any run")))?;
     let cells = app.index.cells_on(&port, before, CELLS + 1).await?;
     let more = cells.len() > CELLS as usize;
@@ -134,7 +133,7 @@ pub async fn port(
     let mut boots = app.index.boots(&port, BOOTS).await?;
     boots.reverse();
     let manifest = app.ports.iter().find(|p| p.port.as_str() == port);
-    let port = port_view(row);
+    let port = port_view(&row);
     Ok(show(&Port {
         manifest: manifest.map(manifest_view),
         boots_told: told(&boots),

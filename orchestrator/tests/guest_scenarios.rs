@@ -221,9 +221,11 @@ fn the_quickstart_finds_what_was_planted_and_nothing_else() {
         assert!(splits.contains(why), "{case}: {splits:?}");
     }
     // The stale stack slot shows now and then, in another case than the one that causes it. That
-    // it never shows in 27 attempts at about one in two will not be seen.
+    // it never shows in 27 attempts at about one in two will not be seen. In one run of eighty they
+    // look as if a few ports had it (verdict/tests.rs counts that), which is left open then: what
+    // it must not be called is bound to anything.
     let (kind, _, _) = found.remove("portable upkeep_test:sweep").unwrap();
-    assert_eq!(kind, "flake");
+    assert!(matches!(kind.as_str(), "flake" | "undecided"), "{kind}");
     assert!(found.is_empty(), "{found:?}");
 
     // Every cell came to its end, on real kernels, and every case of every pass has an outcome.

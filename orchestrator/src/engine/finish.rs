@@ -21,6 +21,25 @@ fn base_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
+/// What a run came to that has ended and was not interrupted: a process can be killed after that and
+/// before it could tell anybody. None where anything is left to be done.
+pub fn ended(run: &RunDir) -> Option<Finished> {
+    let events = run.events().ok()?;
+    let Event::RunFinished {
+        interrupted: false, ..
+    } = events.last()?.what
+    else {
+        return None;
+    };
+    let text = std::fs::read_to_string(run.path.join("report.json")).ok()?;
+    let report = report::json::read(&text).ok()?;
+    let host_trouble = report.cells.iter().any(|c| c.stage.is_host_fault());
+    Some(Finished {
+        report,
+        host_trouble,
+    })
+}
+
 impl Dispatch {
     /// Every cell of the run, in the plan's order, whatever came of it.
     pub(super) fn take_cells(&mut self) -> Vec<CellResult> {
@@ -106,11 +125,15 @@ impl Dispatch {
             verdict,
             spent,
         };
-        self.bus.emit(Event::RunFinished {
-            findings: report.verdict.findings.len() as u64,
-            interrupted,
-        });
+        // The end is in the log once the report is there: who reads that a run has ended can read of it.
         let kept = self.keep_report(&report);
+        if kept.is_ok() {
+            self.bus.emit(Event::RunFinished {
+                findings: report.verdict.findings.len() as u64,
+                interrupted,
+            });
+        }
+        let synced = self.bus.sync();
         self.bus.close();
         // A log that could not be written is the cause; what else failed then is its company.
         if let Some(why) = self.bus.failure() {
@@ -121,6 +144,7 @@ impl Dispatch {
             )));
         }
         kept?;
+        synced?;
         Ok(Finished {
             report,
             host_trouble,
@@ -144,7 +168,6 @@ impl Dispatch {
     }
 
     fn keep_report(&self, report: &RunReport) -> Result<(), RunError> {
-        self.bus.sync()?;
         let text = report::json::write(report).map_err(|e| RunError::Host(e.to_string()))?;
         self.run.write_file("report.json", text.as_bytes())?;
         self.memory.save()
@@ -222,5 +245,41 @@ impl Dispatch {
             }),
         };
         (source(patched, patches), baseline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::store::events::EventLog;
+
+    #[test]
+    fn a_run_has_ended_where_its_log_ends_so_and_its_report_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir {
+            path: dir.path().to_owned(),
+        };
+        assert!(ended(&run).is_none());
+        let mut log = EventLog::open(&run.events_path()).unwrap();
+        let end = |interrupted| Event::RunFinished {
+            findings: 9,
+            interrupted,
+        };
+        log.append(end(false)).unwrap();
+        assert!(ended(&run).is_none(), "a report that is not there");
+        let report = sample::run();
+        let text = report::json::write(&report).unwrap();
+        run.write_file("report.json", text.as_bytes()).unwrap();
+        assert_eq!(ended(&run).unwrap().report, report);
+        log.append(Event::JobStarted {
+            job: "image amd64".into(),
+        })
+        .unwrap();
+        assert!(ended(&run).is_none(), "it was gone on with");
+        log.append(end(true)).unwrap();
+        assert!(ended(&run).is_none(), "it was interrupted");
+        log.append(end(false)).unwrap();
+        assert!(ended(&run).is_some());
     }
 }

@@ -297,16 +297,16 @@ fn fill(run: &RunDir, report: &RunReport) -> Result<(), RunError> {
             cached: false,
         })?;
     }
-    log.append(Event::RunFinished {
-        findings: report.verdict.findings.len() as u64,
-        interrupted: false,
-    })?;
-    log.sync()?;
     let unfit = |e: &dyn std::fmt::Display| RunError::Host(e.to_string());
     let text = report::json::write(report).map_err(|e| unfit(&e))?;
     run.write_file("report.json", text.as_bytes())?;
     let page = report::html::render(report).map_err(|e| unfit(&e))?;
     run.write_file("report.html", page.as_bytes())?;
+    log.append(Event::RunFinished {
+        findings: report.verdict.findings.len() as u64,
+        interrupted: false,
+    })?;
+    log.sync()?;
     Ok(())
 }
 

@@ -40,6 +40,7 @@ pub mod suspect;
 pub mod trial;
 
 pub use facts::{Memory, Setup};
+pub use finish::ended;
 pub use run::{Finished, execute};
 
 use crate::store::StoreError;

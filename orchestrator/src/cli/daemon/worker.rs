@@ -86,10 +86,16 @@ async fn attempt(
     let (setup, record, run) =
         prepared.map_err(|e| Failure::internal(format!("preparing a run: {e}")))??;
     let _owner = run.lock()?;
-    let bus = engine::run::open_bus(&run)?;
-    let finished = engine::execute(setup, record, run.clone(), bus.clone(), cancel).await;
-    bus.close();
-    let finished = finished?;
+    let finished = match engine::ended(&run) {
+        // An earlier process came to its end and was killed before it told the queue.
+        Some(finished) => finished,
+        None => {
+            let bus = engine::run::open_bus(&run)?;
+            let finished = engine::execute(setup, record, run.clone(), bus.clone(), cancel).await;
+            bus.close();
+            finished?
+        }
+    };
     let page = report::html::render(&finished.report).map_err(Failure::internal)?;
     run.write_file("report.html", page.as_bytes())?;
     Ok(finished)

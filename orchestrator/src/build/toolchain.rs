@@ -54,6 +54,18 @@ struct Layout {
     cxx_lib: Option<String>,
 }
 
+impl Layout {
+    /// Headers want a compiler as new as they are: where it is older, its own are used, and its own
+    /// runtime, which asks less of the C library than the sysroot's has. So too where no compiler said
+    /// how old it is.
+    fn suit(&mut self, compiler: Option<u32>) {
+        if compiler < self.cxx_version {
+            self.cxx_include.clear();
+            self.cxx_lib = None;
+        }
+    }
+}
+
 /// Finds the programs and makes their words. `maps` are directories that must not end up in what
 /// is built; the first of them is the build's own, for what the programs are given to read.
 pub(super) async fn tools(
@@ -78,12 +90,7 @@ pub(super) async fn tools(
     let mut layout = look(sysroot, triplet)?;
     let said = ask(&format!("{prefix}g++"), &["-dumpversion"]).await;
     let compiler: Option<u32> = said.trim().split('.').next().and_then(|v| v.parse().ok());
-    if compiler < layout.cxx_version {
-        // Headers want a compiler as new as they are. An older runtime, the compiler's own, asks less of
-        // the C library than the sysroot's has.
-        layout.cxx_include.clear();
-        layout.cxx_lib = None;
-    }
+    layout.suit(compiler);
     let maps: Vec<String> = maps
         .iter()
         .map(|dir| format!("-ffile-prefix-map={dir}=."))
@@ -291,6 +298,31 @@ mod tests {
         }
         assert_eq!(renamed(Some(13), None), "");
         assert_eq!(renamed(None, Some(12)), "");
+    }
+
+    #[test]
+    fn headers_newer_than_the_compiler_are_left_alone() {
+        let sysroot = Layout {
+            cxx_include: vec!["usr/include/c++/14".into()],
+            cxx_version: Some(14),
+            cxx_lib: Some("usr/lib/gcc/riscv64-linux-gnu/14".into()),
+            ..Layout::default()
+        };
+        for (compiler, used) in [
+            (Some(12), false),
+            (Some(14), true),
+            (Some(15), true),
+            (None, false),
+        ] {
+            let mut layout = sysroot.clone();
+            layout.suit(compiler);
+            assert_eq!(!layout.cxx_include.is_empty(), used, "{compiler:?}");
+            assert_eq!(layout.cxx_lib.is_some(), used, "{compiler:?}");
+        }
+        // A sysroot without C++ stays as it is.
+        let mut plain = Layout::default();
+        plain.suit(Some(12));
+        assert_eq!(plain, Layout::default());
     }
 
     #[test]

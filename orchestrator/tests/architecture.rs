@@ -20,6 +20,8 @@ const PURE: &[&str] = &[
     "build/netbsd/progress.rs",
     "build/netbsd/signature.rs",
     "build/netbsd/stage.rs",
+    "build/netbsd/stale.rs",
+    "build/netbsd/variant.rs",
     "build/sets/",
     "model/",
     "plan/",

@@ -68,6 +68,22 @@ pub enum BuildError {
         /// The limit.
         after: Duration,
     },
+    /// The compat libraries that a release installed are not what the tree says: the product's fault.
+    #[error("compat libraries failed: {}\n  the whole log: zstdcat {log}", .problems.join("; "))]
+    Compat {
+        /// Directory and what is wrong with it, at least one.
+        problems: Vec<String>,
+        /// The log of the build that installed them.
+        log: Utf8PathBuf,
+    },
+    /// The build took more room than its project allows: the product's fault.
+    #[error("{} took more than the {} GiB on disk that it may{}", .step.name, .limit_bytes >> 30, more(.step, "ended"))]
+    TooLarge {
+        /// The step that was under way.
+        step: Box<FailedStep>,
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
     /// A program of the host is missing.
     #[error(
         "the program '{program}' is not installed: install the package {package} (ci/setup does it)"
@@ -130,6 +146,8 @@ impl BuildError {
             Self::Failed { .. }
             | Self::Options { .. }
             | Self::PatchFailed { .. }
+            | Self::TooLarge { .. }
+            | Self::Compat { .. }
             | Self::TimedOut { .. } => StageResult::BuildFailed,
             Self::ToolMissing { .. }
             | Self::Source { .. }
@@ -145,7 +163,9 @@ impl BuildError {
             | Self::Options { step, .. }
             | Self::Release { step, .. }
             | Self::TimedOut { step, .. }
+            | Self::TooLarge { step, .. }
             | Self::Exhausted { step, .. } => step.log.as_deref(),
+            Self::Compat { log, .. } => Some(log),
             _ => None,
         }
     }

@@ -14,6 +14,7 @@
 //! directories), and any knowledge of a port by name.
 
 pub mod cache;
+pub mod compat;
 pub mod error;
 pub mod kernel;
 pub mod make;

@@ -345,13 +345,19 @@ pub struct BuildArgs {
     /// The port: MACHINE or MACHINE-ARCH
     #[arg(long, value_name = "PORT")]
     pub port: crate::build::netbsd::Target,
-    /// The stage: tools, kernel=CONF, distribution, sets, release, live-image, install-image,
+    /// The stage: tools, kernel=CONF (or a name of build.kernels), distribution, sets, release, live-image, install-image,
     /// iso-image; those before it are built where they are stale
     #[arg(long, value_name = "STAGE")]
     pub stage: crate::build::netbsd::Stage,
     /// With the project's patches, or without
     #[arg(long, value_enum, default_value = "candidate")]
     pub side: SideArg,
+    /// Say what would be built and because of which files; build nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Build all of the stage, whatever has changed
+    #[arg(long)]
+    pub full: bool,
     /// Print what was made as JSON
     #[arg(long)]
     pub json: bool,

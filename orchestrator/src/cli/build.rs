@@ -12,7 +12,7 @@ use super::args::BuildArgs;
 use super::context::{Context, load_project};
 use super::exit::{Exit, Failure, Outcome};
 use crate::build::BuildError;
-use crate::build::netbsd::{self, Made, Request};
+use crate::build::netbsd::{self, Ahead, Checked, Deed, Made, Request, Work};
 use crate::build::source;
 use crate::host::git;
 use crate::host::machine::Machine;
@@ -59,7 +59,11 @@ pub fn run(context: &Context, args: &BuildArgs) -> Outcome {
         stage: &args.stage,
         cache: &context.dirs.cache,
         jobs: args.jobs.unwrap_or(machine.cores.min(by_memory)).max(1),
+        full: args.full,
     };
+    if args.dry_run {
+        return foretell(&request, args.json);
+    }
     let shown = Shown::new();
     let made = carry_out(&request, &shown);
     shown.end();
@@ -71,15 +75,71 @@ pub fn run(context: &Context, args: &BuildArgs) -> Outcome {
     Ok(Exit::Clean)
 }
 
+/// Says what would be built.
+fn foretell(request: &Request<'_>, json: bool) -> Outcome {
+    let ahead = runtime()?
+        .block_on(netbsd::ahead(request))
+        .map_err(|e| failed(&e))?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        let all: Vec<_> = ahead.iter().map(as_json).collect();
+        serde_json::to_writer_pretty(&mut out, &all).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        for one in &ahead {
+            let took = one.last_ms.map_or(String::new(), |ms| {
+                format!(
+                    ", {:.0} s the last time",
+                    Duration::from_millis(ms).as_secs_f64()
+                )
+            });
+            let deed = match &one.deed {
+                Deed::Found(_) => "nothing: it is there".to_owned(),
+                Deed::Renamed(_) => "nothing: what changed is no part of it".to_owned(),
+                Deed::Parts(parts, _) => format!("only {}", Work::Parts(parts.clone())),
+                Deed::Built => format!("built{took}"),
+            };
+            writeln!(out, "{} {}: {deed}", one.stage, one.key.short())?;
+            for reason in &one.reasons {
+                let reason = text::line(reason.to_string().as_bytes(), 300);
+                writeln!(out, "  {reason}")?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Clean)
+}
+
+fn as_json(one: &Ahead) -> serde_json::Value {
+    let (deed, parts) = match &one.deed {
+        Deed::Found(_) => ("found", None),
+        Deed::Renamed(_) => ("unchanged", None),
+        Deed::Parts(parts, _) => ("parts", Some(parts)),
+        Deed::Built => ("built", None),
+    };
+    let reasons = one.reasons.iter();
+    let reasons: Vec<_> = reasons
+        .map(|r| serde_json::json!({"first": r.first, "count": r.count, "why": r.why}))
+        .collect();
+    serde_json::json!({
+        "stage": one.stage.to_string(), "key": one.key, "deed": deed, "parts": parts,
+        "reasons": reasons, "last_ms": one.last_ms,
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start: {e}")))
+}
+
 /// Builds until it is done or the user ends it.
 fn carry_out(
     request: &Request<'_>,
     shown: &Shown,
 ) -> Result<Result<Vec<Made>, BuildError>, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start: {e}")))?;
+    let runtime = runtime()?;
     let tell = |doing: &str, far: Option<(u64, u64)>| shown.tell(doing, far);
     runtime.block_on(async {
         tokio::select! {
@@ -112,17 +172,32 @@ fn print(made: &[Made], json: bool) -> Result<(), Failure> {
     if json {
         let records: Vec<_> = made
             .iter()
-            .map(|m| serde_json::json!({"cached": m.cached, "record": m.record}))
+            .map(|m| {
+                serde_json::json!({
+                    "cached": m.cached, "parts": m.parts, "record": m.record,
+                    "differ": m.checked.as_ref().map(|c| c.differ),
+                })
+            })
             .collect();
         serde_json::to_writer_pretty(&mut out, &records).map_err(std::io::Error::from)?;
         writeln!(out)?;
         return Ok(out.flush()?);
     }
-    for Made { record, cached } in made {
+    for Made {
+        record,
+        cached,
+        parts,
+        checked,
+    } in made
+    {
         let took = Duration::from_millis(record.took_ms).as_secs_f64();
         let how = match cached {
             true => "nothing has changed, build.sh was not called".to_owned(),
             false => format!("built in {took:.1} s; {}", record.confined),
+        };
+        let how = match parts {
+            Some(parts) => format!("only {}, {how}", Work::Parts(parts.clone())),
+            None => how,
         };
         writeln!(out, "{} {}: {how}", record.stage, record.key.short())?;
         for artifact in &record.artifacts {
@@ -131,9 +206,33 @@ fn print(made: &[Made], json: bool) -> Result<(), Failure> {
                 .map_or(String::new(), |b| format!(" ({b} bytes)"));
             writeln!(out, "  {} {}{size}", artifact.kind, artifact.path)?;
         }
+        if let Some(checked) = checked {
+            writeln!(out, "  {}", compared(checked))?;
+        }
         writeln!(out, "  log {}", record.log)?;
     }
     Ok(out.flush()?)
+}
+
+/// What the comparison with a whole build gave.
+fn compared(checked: &Checked) -> String {
+    if checked.differ == 0 {
+        return format!(
+            "all of it was made too, and is the same: {} files",
+            checked.files
+        );
+    }
+    let missed: Vec<String> = checked
+        .missed
+        .iter()
+        .map(|path| text::line(path.as_bytes(), 200))
+        .collect();
+    format!(
+        "all of it was made too, and differs in {} of {} files, which parts alone would have missed: {}",
+        checked.differ,
+        checked.files,
+        missed.join(", ")
+    )
 }
 
 /// What a person sees meanwhile: a bar on a terminal, a line now and then elsewhere.

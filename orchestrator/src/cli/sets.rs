@@ -9,7 +9,7 @@ use super::args::{SetsArgs, SetsCommand};
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use crate::build::sets::{self, Lists, Machine, Mismatch, Wanted};
-use crate::build::{BuildError, sets_tree};
+use crate::build::{BuildError, compat, sets_tree};
 use crate::host::{files, text};
 
 /// `fallout sets …`
@@ -61,7 +61,17 @@ fn check(args: &SetsArgs) -> Outcome {
     let (lists, ports) = load(args)?;
     let mut out = std::io::stdout().lock();
     let mut clean = true;
-    for wanted in &ports {
+    for (wanted, destdir) in ports.iter().zip(&args.destdirs) {
+        for compat in compat::check(&args.tree, &wanted.port, destdir).map_err(failed)? {
+            let name = &wanted.port.port;
+            clean &= compat.problems.is_empty();
+            for problem in &compat.problems {
+                writeln!(out, "{name}: {} {problem}", compat.dir)?;
+            }
+            if let (Some((abi, files)), true) = (compat.made_for, compat.problems.is_empty()) {
+                writeln!(out, "{name}: {}: {files} files for {abi}", compat.dir)?;
+            }
+        }
         let found = own_check(&lists, wanted);
         clean &= found.is_empty();
         let name = &wanted.port.port;

@@ -351,8 +351,27 @@ pub fn commit_tree(tree: &GitTree, parent: &str, message: &str) -> Result<String
 /// What is in a directory of a tree: name and, for its content, mode and object id. Empty where there
 /// is no such directory. Blocks.
 pub fn entries(tree: &GitTree, dir: &str) -> Result<Vec<(String, String)>, GitError> {
+    listed(tree, dir, &["ls-tree", "-z"])
+}
+
+/// The same of all files below a directory, by their paths from there. Blocks.
+pub fn files_below(tree: &GitTree, dir: &str) -> Result<Vec<(String, String)>, GitError> {
+    listed(tree, dir, &["ls-tree", "-z", "-r"])
+}
+
+/// The paths of the files in which two trees of one repository differ. Blocks.
+pub fn differing(repo: &Utf8Path, from: &str, to: &str) -> Result<Vec<String>, GitError> {
+    let mut command = plain(repo);
+    command.args(["diff-tree", "-r", "-z", "--name-only", "--no-renames"]);
+    command.args(["--end-of-options", from, to]);
+    let said = output(command, "diff-tree")?;
+    let paths = said.split('\0').filter(|path| !path.is_empty());
+    Ok(paths.map(str::to_owned).collect())
+}
+
+fn listed(tree: &GitTree, dir: &str, words: &[&str]) -> Result<Vec<(String, String)>, GitError> {
     let mut command = plain(&tree.repo);
-    command.args(["ls-tree", "-z", &format!("{}:{dir}", tree.id)]);
+    command.args(words).arg(format!("{}:{dir}", tree.id));
     let said = match output(command, "ls-tree") {
         Ok(said) => said,
         Err(GitError::Failed { .. }) => return Ok(Vec::new()),

@@ -11,6 +11,7 @@ pub mod finding;
 pub mod ids;
 pub mod kernel;
 pub mod kernel_option;
+pub mod kernel_variant;
 pub mod known;
 pub mod outcome;
 pub mod past;
@@ -35,6 +36,7 @@ pub use finding::{
 pub use ids::{CaseId, Key, PortName, RunId};
 pub use kernel::{KernelFound, KernelOrdered};
 pub use kernel_option::KernelOption;
+pub use kernel_variant::KernelVariant;
 pub use outcome::{Attempt, Outcome, Purpose, StageResult};
 pub use past::{SeenBefore, Sighting};
 pub use port::{Alternative, Port, Traits};

@@ -11,8 +11,9 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::kernel_option::KernelOption;
+use super::kernel_variant::KernelVariant;
 use super::problem::{Problem, did_you_mean};
-use super::units::{de_duration, ser_duration};
+use super::units::{de_duration, de_size, ser_duration};
 
 /// A project file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -242,6 +243,10 @@ pub struct BuildSpec {
     /// Variables of the release's makefiles (`-V NAME=value`): `MKX11: "no"`. Of `netbsd` alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
+    /// Kernels beyond the tree's configurations, by the name that stands for one in `kernel=NAME`. Of
+    /// `netbsd` alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernels: BTreeMap<String, KernelVariant>,
     /// Fragments of the kernel's configuration, the later wins; `{port}` is the port's name. What
     /// none of them names is off. Of `kbuild` alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -259,6 +264,27 @@ pub struct BuildSpec {
         serialize_with = "ser_duration"
     )]
     pub timeout: Duration,
+    /// What one stage may take on disk, in bytes (`40GiB`). Of `netbsd` alone.
+    #[serde(
+        default = "build_disk",
+        rename = "disk",
+        deserialize_with = "de_size",
+        serialize_with = "ser_size",
+        skip_serializing_if = "is_build_disk"
+    )]
+    pub disk_bytes: u64,
+}
+
+fn build_disk() -> u64 {
+    40 << 30
+}
+
+fn is_build_disk(bytes: &u64) -> bool {
+    *bytes == build_disk()
+}
+
+fn ser_size<S: serde::Serializer>(bytes: &u64, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&format!("{bytes}B"))
 }
 
 fn here() -> Utf8PathBuf {
@@ -295,6 +321,14 @@ impl BuildSpec {
             }
         }
         self.check_kind(at, found);
+        for (name, kernel) in &self.kernels {
+            let at = format!("{at}.kernels.{name}");
+            if !KernelVariant::is_config(name) {
+                let message = "is not a name: expected letters, digits and any of . _ -";
+                found.push(Problem::new(&at, message));
+            }
+            kernel.check(&at, found);
+        }
         if self.dir.is_absolute() || self.dir.components().any(|c| c.as_str() == "..") {
             found.push(Problem::new(
                 format!("{at}.dir"),
@@ -312,6 +346,10 @@ impl BuildSpec {
                 format!("{at}.timeout"),
                 "is zero: expected for example 30m",
             ));
+        }
+        if self.disk_bytes == 0 {
+            let message = "is zero: expected for example 40GiB";
+            found.push(Problem::new(format!("{at}.disk"), message));
         }
         let named = [("env", &self.env), ("variables", &self.variables)];
         for (field, names) in named {
@@ -336,6 +374,8 @@ impl BuildSpec {
             ("install", Make, self.install != install()),
             ("finish", Make, !self.finish.is_empty()),
             ("variables", Netbsd, !self.variables.is_empty()),
+            ("kernels", Netbsd, !self.kernels.is_empty()),
+            ("disk", Netbsd, !is_build_disk(&self.disk_bytes)),
             ("config", Kbuild, !self.config.is_empty()),
             ("options", Kbuild, !self.options.is_empty()),
         ];
@@ -362,7 +402,9 @@ impl BuildKind {
     fn expects(self) -> &'static str {
         match self {
             Self::Make => "expected args with kind make",
-            Self::Netbsd => "expected kind, variables, env and timeout with kind netbsd",
+            Self::Netbsd => {
+                "expected kind, variables, kernels, env, timeout and disk with kind netbsd"
+            }
             Self::Kbuild => "expected kind, config, options, env and timeout with kind kbuild",
         }
     }

@@ -251,7 +251,8 @@ impl Build<'_> {
         let work = self.work.dir();
         let mut writable = vec![work.as_path()];
         writable.extend(ccache.as_deref());
-        let mut command = sandbox.command(&["sh", script.as_str()], &writable);
+        let readable = [self.tree.as_path(), script.parent().unwrap_or(&script)];
+        let mut command = sandbox.command(&["sh", script.as_str()], &writable, &readable);
         command
             .current_dir(&self.tree)
             .env_clear()

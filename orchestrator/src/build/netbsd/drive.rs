@@ -6,23 +6,30 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::ahead::{self, Ahead, Deed};
+use super::conf;
+use super::disk::{Disk, Full};
 use super::keys::Keys;
 use super::log::BuildLog;
+use super::part::{self, Checked};
 use super::progress::{Earlier, Progress};
 use super::sandbox::Sandbox;
 use super::signature::Places;
 use super::space::{Record, Space};
 use super::stage::{Stage, Target, words};
+use crate::build::compat;
 use crate::build::error::{BuildError, Doing, FailedStep};
 use crate::build::run::{Ended, Log, run};
+use crate::build::sets::Machine;
+use crate::build::sets_tree;
 use crate::build::source::Series;
 use crate::host::git::{self, GitTree};
 use crate::host::machine::program_identity;
 use crate::host::series;
 use crate::model::{Key, Project};
 
-/// The least room on the cache's file system that a stage begins with, in bytes.
-const ROOM_BYTES: u64 = 2 << 30;
+/// How often the room on disk is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -41,6 +48,8 @@ pub struct Request<'a> {
     pub cache: &'a Utf8Path,
     /// Compilers at the same time.
     pub jobs: u32,
+    /// All of the stage is built, whatever has changed.
+    pub full: bool,
 }
 
 /// Is told what is being done and how far that is: done and total, in milliseconds of the last such
@@ -54,6 +63,21 @@ pub struct Made {
     pub record: Record,
     /// Whether `build.sh` was not called for it.
     pub cached: bool,
+    /// The directories that were made in it, where that was enough.
+    pub parts: Option<Vec<String>>,
+    /// The comparison with a whole build, where there was one.
+    pub checked: Option<Checked>,
+}
+
+impl Made {
+    fn found(record: Record) -> Self {
+        Self {
+            record,
+            cached: true,
+            parts: None,
+            checked: None,
+        }
+    }
 }
 
 /// What the keys are made with: the compiler that the host's tools are built with.
@@ -65,48 +89,84 @@ fn compiler(project: &Project) -> String {
     program_identity(word).unwrap_or_else(|| word.to_owned())
 }
 
+/// Says for a stage and those before it what would be done, and builds nothing.
+pub async fn ahead(request: &Request<'_>) -> Result<Vec<Ahead>, BuildError> {
+    let (tree, keys) = prepare(request).await?;
+    let space = Space::new(request.cache, &request.project.name, request.target);
+    let decide = |stage: &Stage| {
+        let full = request.full && stage == request.stage;
+        ahead::decide(&space, &tree, &keys, stage, full)
+    };
+    let asked = decide(request.stage);
+    if matches!(asked.deed, Deed::Found(_)) {
+        return Ok(vec![asked]);
+    }
+    let mut all: Vec<Ahead> = request.stage.before().iter().map(decide).collect();
+    all.push(asked);
+    Ok(all)
+}
+
 /// Gives a stage, from its record where nothing that it depends on has changed. `progress` is told
 /// what is being done, and how far that is, in milliseconds of the last such build. Dropping the
 /// future ends the build; the next one goes on from there.
 pub async fn build(request: &Request<'_>, progress: &Tell<'_>) -> Result<Vec<Made>, BuildError> {
     let (tree, keys) = prepare(request).await?;
     let space = Space::new(request.cache, &request.project.name, request.target);
-    let found = |record| Made {
-        record,
-        cached: true,
-    };
-    if let Some(record) = space.done(request.stage, &keys.stage(request.stage)) {
-        return Ok(vec![found(record)]);
+    let key = keys.stage(request.stage);
+    if let Some(record) = space.done(request.stage, &key).filter(|_| !request.full) {
+        return Ok(vec![Made::found(record)]);
     }
     let _lock = space.lock().await?;
     progress("checkout", None);
     let (to, index, checked) = (space.dirs.source.clone(), space.index(), tree.clone());
     blocking(move || Ok(git::checkout(&checked, &to, &index)?)).await?;
     space.prepare()?;
+    let conf = configuration(request, &space).await?;
     let sandbox = Sandbox::probe().await;
     let mut stages = request.stage.before();
     stages.push(request.stage.clone());
     let mut made = Vec::new();
     for stage in &stages {
-        let key = keys.stage(stage);
-        if let Some(record) = space.done(stage, &key) {
-            made.push(found(record));
-            continue;
-        }
+        let full = request.full && stage == request.stage;
+        let ahead = ahead::decide(&space, &tree, &keys, stage, full);
         let one = One {
             request,
             space: &space,
             stage,
-            key,
+            conf: conf.as_deref(),
+            key: ahead.key,
+            keys: &keys,
+            tree: &tree,
             sandbox,
         };
-        let record = one.run(&tree, progress).await?;
-        made.push(Made {
-            record,
-            cached: false,
+        made.push(match ahead.deed {
+            Deed::Found(record) => Made::found(*record),
+            Deed::Renamed(record) => Made::found(one.rename(*record)?),
+            Deed::Parts(parts, record) => one.parts(parts, record.parts + 1, progress).await?,
+            Deed::Built => Made {
+                cached: false,
+                ..Made::found(one.run(None, progress).await?)
+            },
         });
     }
     Ok(made)
+}
+
+/// The configuration of the kernel that is asked for, where it is none of the tree's.
+async fn configuration(
+    request: &Request<'_>,
+    space: &Space,
+) -> Result<Option<Utf8PathBuf>, BuildError> {
+    let Stage::Kernel(name) = request.stage else {
+        return Ok(None);
+    };
+    let (project, target, name) = (
+        request.project.clone(),
+        request.target.clone(),
+        name.clone(),
+    );
+    let (source, dir) = (space.dirs.source.clone(), space.dirs.part("conf"));
+    blocking(move || conf::find(&project, &target, &name, &source, &dir)).await
 }
 
 /// The tree with its patches, and the keys.
@@ -123,7 +183,7 @@ async fn prepare(request: &Request<'_>) -> Result<(GitTree, Keys), BuildError> {
                 git::patched(&base, &series.hash, &read)?
             }
         };
-        let keys = Keys::of(&tree, &target, &spec, &compiler)?;
+        let keys = Keys::of(&tree, &target, &spec, &compiler)?.with_kernels(&spec);
         Ok((tree, keys))
     })
     .await
@@ -143,25 +203,81 @@ struct One<'a> {
     request: &'a Request<'a>,
     space: &'a Space,
     stage: &'a Stage,
+    /// Of a kernel that is none of the tree's.
+    conf: Option<&'a Utf8Path>,
     key: Key,
+    keys: &'a Keys,
+    tree: &'a GitTree,
     sandbox: Sandbox,
 }
 
 impl One<'_> {
-    async fn run(&self, tree: &GitTree, progress: &Tell<'_>) -> Result<Record, BuildError> {
+    /// The record is as good for this tree: nothing that it was made from has changed.
+    fn rename(&self, record: Record) -> Result<Record, BuildError> {
+        let record = Record {
+            key: self.key.clone(),
+            tree: self.tree.id.clone(),
+            ..record
+        };
+        self.space.put(self.stage, &record, &Earlier::default())?;
+        Ok(record)
+    }
+
+    /// Makes some directories; now and then all of them, to see whether that would differ.
+    async fn parts(
+        &self,
+        parts: Vec<String>,
+        count: u32,
+        progress: &Tell<'_>,
+    ) -> Result<Made, BuildError> {
+        let mut record = self.run(Some((&parts, count)), progress).await?;
+        let mut checked = None;
+        if count >= part::CHECK_EVERY {
+            let dest = self.space.dirs.part("dest");
+            let read = || {
+                let dest = dest.clone();
+                blocking(move || part::contents(&dest))
+            };
+            let by_parts = read().await?;
+            record = self.run(None, progress).await?;
+            checked = Some(part::compare(&by_parts, &read().await?));
+        }
+        Ok(Made {
+            cached: false,
+            parts: Some(parts),
+            checked,
+            record,
+        })
+    }
+
+    /// The command: of `build.sh`, or of the tree's make where only parts are made.
+    fn words(&self, parts: Option<&[String]>) -> Vec<String> {
+        let (dirs, jobs) = (&self.space.dirs, self.request.jobs);
+        if let Some(parts) = parts {
+            return part::words(parts, self.request.target, dirs, jobs);
+        }
+        let variables = &self.request.project.build.variables;
+        let mut args = words(self.stage, self.request.target, dirs, variables, jobs);
+        if let (Stage::Kernel(_), Some(conf)) = (self.stage, self.conf) {
+            args.pop();
+            args.push(format!("kernel={conf}"));
+        }
+        args.splice(0..0, ["sh", "build.sh"].map(str::to_owned));
+        args
+    }
+
+    /// Runs the stage, or `parts` of it for the so-and-so-manieth time.
+    async fn run(
+        &self,
+        parts: Option<(&[String], u32)>,
+        progress: &Tell<'_>,
+    ) -> Result<Record, BuildError> {
         let dirs = &self.space.dirs;
-        self.room()?;
         let spec = &self.request.project.build;
-        let args = words(
-            self.stage,
-            self.request.target,
-            dirs,
-            &spec.variables,
-            self.request.jobs,
-        );
-        let mut line = vec!["sh", "build.sh"];
-        line.extend(args.iter().map(String::as_str));
-        let mut command = self.sandbox.command(&line, &[&dirs.port]);
+        let disk = Disk::begin(&dirs.port, spec.disk_bytes)?;
+        let line = self.words(parts.map(|(parts, _)| parts));
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        let mut command = self.sandbox.command(&line, &[&dirs.port], &[&dirs.source]);
         command
             .current_dir(&dirs.source)
             .env_clear()
@@ -189,6 +305,8 @@ impl One<'_> {
         let stage = self.stage.to_string();
         progress(&stage, along.step(""));
         let deadline = tokio::time::Instant::now() + spec.timeout;
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let mut full = None;
         let ended = {
             let work = run(command, &mut log, deadline);
             tokio::pin!(work);
@@ -199,6 +317,12 @@ impl One<'_> {
                         let far = along.step(&doing);
                         progress(&format!("{stage}: {doing}"), far);
                     }
+                    _ = looks.tick() => {
+                        full = disk.look()?;
+                        if full.is_some() {
+                            break Ok(Ended::OutOfTime);
+                        }
+                    }
                 }
             }
         };
@@ -207,8 +331,25 @@ impl One<'_> {
         log.finish().doing("write", &path)?;
         let ended = ended.doing("run", Utf8Path::new("build.sh"))?;
         let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+        match full {
+            Some(Full::Limit) => {
+                return Err(BuildError::TooLarge {
+                    step: self.step(&log, shown, path),
+                    limit_bytes: spec.disk_bytes,
+                });
+            }
+            Some(Full::Host) => {
+                return Err(BuildError::Exhausted {
+                    step: self.step(&log, shown, path),
+                    line: "the file system is full".to_owned(),
+                });
+            }
+            None => {}
+        }
         match ended {
-            Ended::Exited(status) if status.success() => self.record(tree, &reader, took, path),
+            Ended::Exited(status) if status.success() => {
+                self.record(&reader, took, path, parts.map(|(_, count)| count))
+            }
             Ended::Exited(status) => {
                 Err(self.failed(&reader, &log, shown, path, status.to_string()))
             }
@@ -221,17 +362,19 @@ impl One<'_> {
 
     fn record(
         &self,
-        tree: &GitTree,
         reader: &BuildLog,
         took: Duration,
         log: Utf8PathBuf,
+        parts: Option<u32>,
     ) -> Result<Record, BuildError> {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let record = Record {
             format: 1,
             stage: self.stage.to_string(),
             key: self.key.clone(),
-            tree: tree.id.clone(),
+            tree: self.tree.id.clone(),
+            settings: self.keys.settings.clone(),
+            parts: parts.unwrap_or(0),
             took_ms,
             confined: self.sandbox.words().to_owned(),
             artifacts: self
@@ -239,12 +382,59 @@ impl One<'_> {
                 .collect(self.stage, self.request.target, &self.key)?,
             log,
         };
-        let steps = Earlier {
-            steps: reader.steps().to_vec(),
-            total_ms: took_ms,
+        self.check_compat(&record)?;
+        let steps = match parts {
+            // What a part took says nothing of the whole.
+            Some(_) => Earlier::default(),
+            None => Earlier {
+                steps: reader.steps().to_vec(),
+                total_ms: took_ms,
+                tree: self.tree.id.clone(),
+            },
         };
         self.space.put(self.stage, &record, &steps)?;
+        if *self.stage == Stage::Release {
+            // It made the distribution on its way.
+            let stage = Stage::Distribution;
+            let key = self.keys.stage(&stage);
+            let distribution = Record {
+                stage: stage.to_string(),
+                artifacts: self.space.collect(&stage, self.request.target, &key)?,
+                key,
+                ..record.clone()
+            };
+            self.space.put(&stage, &distribution, &Earlier::default())?;
+        }
         Ok(record)
+    }
+
+    /// The compat libraries are there and made for what the tree says, where a release has some.
+    fn check_compat(&self, record: &Record) -> Result<(), BuildError> {
+        let off = self.request.project.build.variables.get("MKCOMPAT");
+        let whole = matches!(self.stage, Stage::Distribution | Stage::Release);
+        if !whole || off.is_some_and(|value| value == "no") {
+            return Ok(());
+        }
+        let dirs = &self.space.dirs;
+        let Ok(build_sh) = sets_tree::text(&dirs.source.join("build.sh")) else {
+            return Ok(());
+        };
+        // A port that the tree does not know has failed before.
+        let Ok(port) = Machine::of(&self.request.target.to_string(), &build_sh) else {
+            return Ok(());
+        };
+        let found = compat::check(&dirs.source, &port, &dirs.part("dest"))?;
+        let problems: Vec<String> = found
+            .iter()
+            .flat_map(|c| c.problems.iter().map(|p| format!("{} {p}", c.dir)))
+            .collect();
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(BuildError::Compat {
+                problems,
+                log: record.log.clone(),
+            }),
+        }
     }
 
     /// The stage's word without what follows it, as errors name steps.
@@ -301,21 +491,6 @@ impl One<'_> {
                 status,
             },
         }
-    }
-
-    fn room(&self) -> Result<(), BuildError> {
-        let dir = &self.space.dirs.port;
-        let stat = rustix::fs::statvfs(dir.as_std_path())
-            .map_err(std::io::Error::from)
-            .doing("look at", dir)?;
-        if stat.f_bavail.saturating_mul(stat.f_frsize) < ROOM_BYTES {
-            let error = std::io::Error::other(format!(
-                "less than {} GiB are free on its file system",
-                ROOM_BYTES >> 30
-            ));
-            return Err(error).doing("build in", dir);
-        }
-        Ok(())
     }
 
     fn places(&self) -> Places {

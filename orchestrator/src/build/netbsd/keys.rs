@@ -4,20 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::stage::{Stage, Target};
+use super::stale;
 use crate::host::git::{self, GitError, GitTree};
 use crate::model::Key;
 use crate::model::project::BuildSpec;
-
-/// Directories at the top that neither tools nor kernels are made from.
-const NOT_FOR_TOOLS: [&str; 4] = ["tests", "games", "regress", "doc"];
-/// Directories of `sys` that no tool is made from. Tools do read headers of others: of file systems for
-/// `makefs`, of `sys/sys`, of `sys/arch` for disk labels.
-const NOT_FOR_TOOLS_SYS: [&str; 12] = [
-    "compat", "kern", "miscfs", "net80211", "netbt", "netinet6", "netsmb", "nfs", "rump",
-    "secmodel", "uvm", "ddb",
-];
-/// What a kernel is made from, besides what the tools are made from.
-const FOR_KERNELS: [&str; 4] = ["sys", "common", "external", "dist"];
 
 /// The keys of a tree's stages for one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +15,9 @@ pub struct Keys {
     tools: Key,
     kernel: Key,
     whole: Key,
+    variants: BTreeMap<String, String>,
+    /// What a stage is built with, besides the tree.
+    pub settings: Key,
 }
 
 impl Keys {
@@ -36,7 +29,6 @@ impl Keys {
         compiler: &str,
     ) -> Result<Self, GitError> {
         let top = git::entries(tree, "")?;
-        let sys = git::entries(tree, "sys")?;
         let settings: Vec<String> = [&spec.variables, &spec.env].map(text_of).into();
         let common = [target.to_string(), settings.join("\0"), compiler.to_owned()];
         let key = |label: &str, more: Vec<String>| {
@@ -48,16 +40,36 @@ impl Keys {
             kept.map(|(name, content)| format!("{name} {content}"))
                 .collect()
         };
-        let mut of_tools = lines(&top, &|n| n != "sys" && !NOT_FOR_TOOLS.contains(&n));
-        of_tools.extend(lines(&sys, &|n| !NOT_FOR_TOOLS_SYS.contains(&n)));
-        let tools = key("netbsd tools 1", of_tools);
-        let mut of_kernel = lines(&top, &|n| FOR_KERNELS.contains(&n));
+        // Directories of which only some files count are looked at file by file.
+        const BY_FILE: [&str; 2] = ["sys", "distrib"];
+        let probe = |name: &str| stale::tools_read(&format!("{name}/x")) && stale::tools_read(name);
+        let mut of_tools = lines(&top, &|n| !BY_FILE.contains(&n) && probe(n));
+        for dir in BY_FILE {
+            let files = git::files_below(tree, dir)?;
+            of_tools.extend(lines(&files, &|n| stale::tools_read(&format!("{dir}/{n}"))));
+        }
+        let settings = key("netbsd settings 1", Vec::new());
+        let tools = key("netbsd tools 2", of_tools);
+        let mut of_kernel = lines(&top, &|n| stale::FOR_KERNELS.contains(&n));
         of_kernel.push(tools.0.clone());
         Ok(Self {
             kernel: key("netbsd kernel 1", of_kernel),
             whole: key("netbsd tree 1", vec![tree.id.clone()]),
             tools,
+            variants: BTreeMap::new(),
+            settings,
         })
+    }
+
+    /// With the project's kernels, each of which has a key of its own.
+    #[must_use]
+    pub fn with_kernels(mut self, spec: &BuildSpec) -> Self {
+        let text = |variant| serde_json::to_string(variant).unwrap_or_default();
+        let variants = spec.kernels.iter();
+        self.variants = variants
+            .map(|(name, variant)| (name.clone(), text(variant)))
+            .collect();
+        self
     }
 
     /// The key of a stage.
@@ -67,10 +79,12 @@ impl Keys {
             Stage::Kernel(_) => &self.kernel,
             Stage::Distribution | Stage::Sets | Stage::Release | Stage::Image(_) => &self.whole,
         };
-        Key::of(
-            "netbsd stage 1",
-            &[stage.to_string().as_bytes(), base.0.as_bytes()],
-        )
+        let name = stage.to_string();
+        let mut parts = vec![name.as_bytes(), base.0.as_bytes()];
+        if let Stage::Kernel(conf) = stage {
+            parts.extend(self.variants.get(conf).map(|text| text.as_bytes()));
+        }
+        Key::of("netbsd stage 1", &parts)
     }
 }
 

@@ -18,22 +18,31 @@
 //! Deliberately not here: what a change could leave stale *within* a stage. That is make's business,
 //! and what an updating build leaves in DESTDIR from earlier revisions stays there.
 
+mod ahead;
+mod conf;
+mod disk;
 mod drive;
 mod keys;
 mod log;
+mod part;
 mod progress;
 pub(super) mod sandbox;
 pub(super) mod signature;
 mod space;
 mod stage;
+mod stale;
+mod variant;
 
-pub use drive::{Made, Request, Tell, build};
+pub use ahead::{Ahead, Deed};
+pub use drive::{Made, Request, Tell, ahead, build};
 pub use keys::Keys;
 pub use log::{Broken, BuildLog, Step};
+pub use part::Checked;
 pub use progress::{Earlier, Progress};
 pub use signature::Places;
 pub use space::{Artifact, Record};
 pub use stage::{Dirs, Stage, Target, words};
+pub use stale::{Reason, Work};
 
 #[cfg(test)]
 mod log_tests;

@@ -12,6 +12,9 @@ pub struct Earlier {
     pub steps: Vec<Step>,
     /// How long all of it took, in milliseconds.
     pub total_ms: u64,
+    /// The git tree that was built; empty where an older version noted it.
+    #[serde(default)]
+    pub tree: String,
 }
 
 /// Follows a build along an earlier one.
@@ -60,6 +63,7 @@ mod tests {
         let earlier = Earlier {
             steps: vec![step("a", 0), step("b", 40), step("c", 90), step("b", 95)],
             total_ms: 100,
+            tree: String::new(),
         };
         let mut progress = Progress::new(&earlier);
         let seen: Vec<_> = ["a", "c", "b", "new"]

@@ -50,6 +50,12 @@ pub struct Record {
     pub key: Key,
     /// The git tree that was built.
     pub tree: String,
+    /// The hash of what else it was built with: variables, environment, the host's compiler.
+    #[serde(default = "no_settings")]
+    pub settings: Key,
+    /// How often only parts of it were built since all of it was.
+    #[serde(default)]
+    pub parts: u32,
     /// How long `build.sh` took, in milliseconds.
     pub took_ms: u64,
     /// What confined it.
@@ -58,6 +64,10 @@ pub struct Record {
     pub artifacts: Vec<Artifact>,
     /// The whole log, zstd.
     pub log: Utf8PathBuf,
+}
+
+fn no_settings() -> Key {
+    Key(String::new())
 }
 
 /// One port's place in a project's.
@@ -132,14 +142,19 @@ impl Space {
 
     /// The record of a stage, if that is what `key` asks for and its artifacts are there.
     pub fn done(&self, stage: &Stage, key: &Key) -> Option<Record> {
+        self.last(stage, key).filter(|record| record.key == *key)
+    }
+
+    /// The record of a stage whatever it was built from, if its artifacts are there. Of kernels, which
+    /// are kept by key, that of `key`.
+    pub fn last(&self, stage: &Stage, key: &Key) -> Option<Record> {
         let record: Record = serde_json::from_slice(&fs::read(self.note(stage, key)).ok()?).ok()?;
         let there = |a: &Artifact| match (fs::metadata(&a.path), a.size_bytes) {
             (Ok(meta), Some(size)) => meta.len() == size,
             (Ok(meta), None) => meta.is_dir(),
             (Err(_), _) => false,
         };
-        (record.format == 1 && record.key == *key && record.artifacts.iter().all(there))
-            .then_some(record)
+        (record.format == 1 && record.artifacts.iter().all(there)).then_some(record)
     }
 
     /// Writes a record and the steps.
@@ -148,7 +163,9 @@ impl Space {
             let text = text.map_err(std::io::Error::other);
             Ok::<(), BuildError>(write_atomic(&path, &text.doing("write", &path)?)?)
         };
-        write(self.steps(stage), serde_json::to_vec(steps))?;
+        if !steps.steps.is_empty() || steps.total_ms > 0 {
+            write(self.steps(stage), serde_json::to_vec(steps))?;
+        }
         let note = self.note(stage, &record.key);
         write(note, serde_json::to_vec_pretty(record))
     }

@@ -33,9 +33,21 @@ grep -n BROKEN sys/kern/kern_exec.c && {
 	exit 1
 }
 case $1 in
-tools) touch "$tools/nbmake" ;;
-kernel=*) mkdir -p "$obj/sys/arch/$m/compile/${1#*=}" && cp sys/kern/kern_exec.c "$obj/sys/arch/$m/compile/${1#*=}/netbsd" ;;
+tools)
+	mkdir -p "$tools/bin"
+	cat > "$tools/bin/nbmake-$m" <<-END
+	#!/bin/sh
+	echo "nbmake \$*" >> "$obj/calls"
+	case "\$*" in *"tests install") mkdir -p $dest/usr && cp -r tests $dest/usr ;; esac
+	END
+	chmod +x "$tools/bin/nbmake-$m" ;;
+kernel=*)
+	conf=${1#*=}
+	made="$obj/sys/arch/$m/compile/${conf##*/}"
+	mkdir -p "$made" && cp sys/kern/kern_exec.c "$made/netbsd"
+	case $conf in /*) cat "$conf" >> "$made/netbsd" ;; esac ;;
 distribution)
+	mkdir -p "$dest/usr" && cp -r tests "$dest/usr"
 	echo "--- checkflist ---"
 	test ! -e extra || {
 		printf '=======  1 extra files in DESTDIR  =========\n------------------------------------------\n./x\n'
@@ -71,6 +83,9 @@ impl Place {
         place.git(&["init", "--quiet", "--initial-branch=main"]);
         place.commit("build.sh", BUILD_SH);
         place.commit("sys/kern/kern_exec.c", "int one;\n");
+        let generic = "options DIAGNOSTIC\n#options DEBUG\n";
+        place.commit("sys/arch/evbarm/conf/GENERIC", generic);
+        place.commit("sys/conf/files", "defflag opt_lock.h LOCKDEBUG\n");
         place.commit("tests/t_a.c", "int t;\n");
         place
     }
@@ -95,17 +110,50 @@ impl Place {
 
     async fn build(&self, stage: &str, patches: Option<&Series>) -> Result<Vec<Made>, BuildError> {
         let cache = self.dir.join("cache");
-        let user = self.dir.join("user");
+        let tree = self.tree();
         let request = Request {
             project: &self.project,
-            tree: &git::ensure(&cache, user.as_str(), "main").unwrap(),
+            tree: &tree,
             patches,
             target: &"evbarm-earmv7hf".parse().unwrap(),
             stage: &stage.parse().unwrap(),
             cache: &cache,
             jobs: 2,
+            full: false,
         };
         build(&request, &|_, _| ()).await
+    }
+
+    fn tree(&self) -> git::GitTree {
+        let user = self.dir.join("user");
+        git::ensure(&self.dir.join("cache"), user.as_str(), "main").unwrap()
+    }
+
+    /// What would be done, a line a stage.
+    async fn ahead(&self, stage: &str, full: bool) -> String {
+        let cache = self.dir.join("cache");
+        let tree = self.tree();
+        let request = Request {
+            project: &self.project,
+            tree: &tree,
+            patches: None,
+            target: &"evbarm-earmv7hf".parse().unwrap(),
+            stage: &stage.parse().unwrap(),
+            cache: &cache,
+            jobs: 2,
+            full,
+        };
+        let lines = ahead(&request).await.unwrap().into_iter().map(|one| {
+            let deed = match one.deed {
+                Deed::Found(_) => "found".to_owned(),
+                Deed::Renamed(_) => "renamed".to_owned(),
+                Deed::Parts(parts, _) => format!("only {}", Work::Parts(parts)),
+                Deed::Built => "built".to_owned(),
+            };
+            let reasons: Vec<String> = one.reasons.iter().map(ToString::to_string).collect();
+            format!("{}: {deed} <- {}", one.stage, reasons.join("; "))
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     fn port(&self) -> Utf8PathBuf {
@@ -160,6 +208,117 @@ async fn what_has_not_changed_is_not_built() {
     place.commit("usr.bin/make/main.c", "int m;\n");
     let made = place.build("kernel=GENERIC", None).await.unwrap();
     assert_eq!(cached(&made), [("tools", false), ("kernel=GENERIC", false)]);
+}
+
+#[tokio::test]
+async fn a_variant_is_a_configuration_of_ours() {
+    let mut place = Place::new();
+    let kernels = "{checked: {config: GENERIC, options: [+DEBUG, +LOCKDEBUG, +DIAGNOSTIC]}, \
+                   bare: {config: GENERIC, options: [-DIAGNOSTIC]}, \
+                   odd: {config: GENERIC, options: [+DIAGNOSTC]}, \
+                   lost: {config: GENREIC, options: [+DEBUG]}}";
+    place.project.build.kernels = serde_yaml::from_str(kernels).unwrap();
+    let made = place.build("kernel=checked", None).await.unwrap();
+    let kernel = fs::read_to_string(&made[1].record.artifacts[0].path).unwrap();
+    insta::assert_snapshot!(kernel, @r#"
+    int one;
+    # checked: GENERIC changed by fallout
+    include "arch/evbarm/conf/GENERIC"
+    options DEBUG
+    options LOCKDEBUG
+    # +DIAGNOSTIC: is so there
+    "#);
+    let made = place.build("kernel=bare", None).await.unwrap();
+    assert_eq!(cached(&made), [("tools", true), ("kernel=bare", false)]);
+    place.calls();
+    let made = place.build("kernel=checked", None).await.unwrap();
+    assert_eq!(cached(&made), [("kernel=checked", true)]);
+    // Other options are another kernel.
+    let checked = place.project.build.kernels.get_mut("checked").unwrap();
+    checked.options.pop();
+    let made = place.build("kernel=checked", None).await.unwrap();
+    assert_eq!(cached(&made)[1], ("kernel=checked", false));
+
+    let error = place.build("kernel=odd", None).await.unwrap_err();
+    assert_eq!(error.stage(), StageResult::BuildFailed);
+    let said = error.to_string();
+    let first = said.lines().next().unwrap();
+    insta::assert_snapshot!(first, @"configure failed: option DIAGNOSTC is unknown; did you mean DIAGNOSTIC?");
+    for stage in ["kernel=lost", "kernel=GENREIC"] {
+        let error = place.build(stage, None).await.unwrap_err();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(error, @"tiny: no kernel configuration 'GENREIC' in sys/arch/evbarm/conf; did you mean 'GENERIC'?");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_what_a_change_makes_stale_is_built() {
+    let place = Place::new();
+    place.commit("tests/lib/t_a.c", "int t;\n");
+    assert_eq!(
+        place.ahead("distribution", false).await,
+        "tools: built <- \ndistribution: built <- "
+    );
+    place.build("distribution", None).await.unwrap();
+    place.calls();
+    place.commit("doc/CHANGES", "words\n");
+    insta::assert_snapshot!(place.ahead("distribution", false).await, @r"
+    tools: found <- 
+    distribution: renamed <- doc/CHANGES: nothing is made from it
+    ");
+    let made = place.build("distribution", None).await.unwrap();
+    assert_eq!(cached(&made), [("tools", true), ("distribution", true)]);
+    assert_eq!(place.calls(), [""; 0]);
+
+    place.commit("tests/lib/t_a.c", "int u;\n");
+    insta::assert_snapshot!(place.ahead("distribution", false).await, @r"
+    tools: found <- 
+    distribution: only tests <- tests/lib/t_a.c: nothing else is made from tests
+    ");
+    insta::assert_snapshot!(place.ahead("distribution", true).await, @r"
+    tools: found <- 
+    distribution: built <- 
+    ");
+    let made = place.build("distribution", None).await.unwrap();
+    assert_eq!(made[1].parts, Some(vec!["tests".to_owned()]));
+    insta::assert_snapshot!(place.calls().join("\n"), @r"
+    nbmake -C distrib/sets clean_METALOG
+    nbmake -j 2 -C tests obj
+    nbmake -j 2 -C tests dependall
+    nbmake -j 2 -C tests install
+    nbmake do-obsolete
+    nbmake postinstall-fix-obsolete
+    nbmake -C distrib/sets checkflist
+    ");
+    let dest = place.port().join("dest/usr/tests/lib/t_a.c");
+    assert_eq!(fs::read_to_string(dest).unwrap(), "int u;\n");
+
+    place.commit("sys/kern/kern_exec.c", "int two;\n");
+    insta::assert_snapshot!(place.ahead("release", false).await, @r"
+    tools: found <- 
+    release: built <- 
+    ");
+    insta::assert_snapshot!(place.ahead("distribution", false).await, @r"
+    tools: found <- 
+    distribution: built <- sys/kern/kern_exec.c: rump libraries, modules and programs are made from files of sys
+    ");
+}
+
+#[tokio::test]
+async fn parts_are_compared_with_the_whole_now_and_then() {
+    let place = Place::new();
+    place.commit("tests/lib/t_a.c", "int t;\n");
+    place.build("distribution", None).await.unwrap();
+    for round in 1..=8 {
+        place.commit("tests/lib/t_a.c", &format!("int t{round};\n"));
+        place.calls();
+        let made = place.build("distribution", None).await.unwrap();
+        let checked = made[1].checked.as_ref().map(|c| (c.files, c.differ));
+        assert_eq!(checked, (round == 8).then_some((2, 0)), "round {round}");
+        let whole = place.calls().iter().any(|c| c.starts_with("distribution"));
+        assert_eq!(whole, round == 8);
+    }
 }
 
 #[tokio::test]
@@ -244,6 +403,7 @@ async fn progress_follows_the_last_build() {
         stage: &Stage::Kernel("GENERIC".to_owned()),
         cache: &cache,
         jobs: 1,
+        full: false,
     };
     let tell = |doing: &str, far: Option<(u64, u64)>| {
         told.lock().unwrap().push((doing.to_owned(), far.is_some()));

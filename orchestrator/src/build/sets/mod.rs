@@ -18,6 +18,7 @@ mod analogy;
 mod apply;
 mod check;
 mod diff;
+pub mod elf;
 mod lists;
 mod machine;
 mod propose;

@@ -192,7 +192,7 @@ fn a_wrong_project_and_a_wrong_manifest() {
     assert_snapshot!(place.told(&["matrix", "check", "m/small.yaml"]), @r#"
 exit 2
 error: project.yaml:5:9: build.kind: 'meson' is unknown, expected one of make, netbsd, kbuild
-error: project.yaml:5:22: build.dri: unknown field, expected one of kind, dir, commands, args, targets, install, finish, prefix, variables, config, options, env, timeout; did you mean 'dir'?
+error: project.yaml:5:22: build.dri: unknown field, expected one of kind, dir, commands, args, targets, install, finish, prefix, variables, kernels, config, options, env, timeout, disk; did you mean 'dir'?
 "#);
     place.write(
         "images/fam/p64.yaml",

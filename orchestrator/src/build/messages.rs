@@ -103,6 +103,7 @@ impl Scanner {
     fn parse(&self, line: &str) -> Option<(Rank, CompilerMessage)> {
         self.compiler(line)
             .or_else(|| self.linker(line))
+            .or_else(|| self.bsd_make(line))
             .or_else(|| self.make(line))
             .or_else(|| {
                 missing_program(line).map(|program| {
@@ -173,6 +174,27 @@ impl Scanner {
         }
         let known = self.message_of(place, text);
         Some((Rank::Cause, known))
+    }
+
+    /// `nbmake[2]: "/src/lib/Makefile" line 5: Malformed conditional (…)`,
+    /// `nbmake: don't know how to make x.c. Stop`
+    fn bsd_make(&self, line: &str) -> Option<(Rank, CompilerMessage)> {
+        let (who, said) = line.split_once(": ")?;
+        if who.contains(' ') || !program_of(who).ends_with("make") {
+            return None;
+        }
+        if said.starts_with("don't know how to make ") {
+            let text = said.split(". Stop").next().unwrap_or(said);
+            return Some((Rank::Cause, self.message_of("", text)));
+        }
+        let (file, rest) = said.strip_prefix('"')?.split_once("\" line ")?;
+        let (number, text) = rest.split_once(": ")?;
+        let number: u32 = number.parse().ok()?;
+        if text.starts_with("warning: ") {
+            return None;
+        }
+        let place = format!("{file}:{number}");
+        Some((Rank::Cause, self.message_of(&place, text)))
     }
 
     fn make(&self, line: &str) -> Option<(Rank, CompilerMessage)> {

@@ -58,6 +58,18 @@ fn one_line_of_each_kind() {
         ),
         ("ld: a.o: in function `main':", "nothing"),
         (
+            "nbmake[2]: \"/cache/builds/.work-k/tree/lib/lua/Makefile\" line 5: Malformed conditional (${A} != \"no\")",
+            "lib/lua/Makefile:5: Malformed conditional (${A} != \"no\")",
+        ),
+        (
+            "nbmake: \"/x/Makefile\" line 5: warning: duplicate script for target \"x\" ignored",
+            "nothing",
+        ),
+        (
+            "nbmake: don't know how to make x.c. Stop",
+            "don't know how to make x.c",
+        ),
+        (
             "collect2: error: ld returned 1 exit status",
             "collect2: ld returned 1 exit status",
         ),

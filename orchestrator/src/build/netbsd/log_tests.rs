@@ -44,6 +44,12 @@ fn a_tool_that_does_not_link() {
 }
 
 #[test]
+fn a_makefile_that_make_does_not_understand() {
+    let log = include_str!("../../../tests/fixtures/build/distribution-makefile.log");
+    insta::assert_snapshot!(shown(&read(log, "amd64").broken().unwrap()));
+}
+
+#[test]
 fn a_kernel_without_tools() {
     let reader = read(
         include_str!("../../../tests/fixtures/build/kernel-no-tools.log"),

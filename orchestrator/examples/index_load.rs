@@ -44,6 +44,7 @@ fn write_run(runs: &Path, number: usize) -> usize {
         reference: None,
         baselines: Default::default(),
         imported: None,
+        cluster: None,
         revisions: [("base".to_owned(), format!("{number:040x}"))].into(),
     };
     let run = RunDir::create(runs, &record).expect("a run's directory");

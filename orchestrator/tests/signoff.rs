@@ -95,6 +95,7 @@ impl Place {
             reference: None,
             baselines: Default::default(),
             imported: None,
+            cluster: None,
         };
         report.run = RunId(record.id.0.clone());
         let dir = RunDir::create(&self.path("state/fallout/runs"), &record).unwrap();

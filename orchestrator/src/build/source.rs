@@ -94,7 +94,7 @@ fn changed(path: &Utf8Path) -> BuildError {
 
 /// Copies a tree to the new directory `to` and checks that it is what the plan was made with.
 /// Blocks.
-pub(super) fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
+pub fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
     match &tree.origin {
         Origin::Dir(dir) => {
             copy_without(dir, Utf8Path::new(""), &Leftovers::of(dir), to)?;

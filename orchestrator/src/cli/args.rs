@@ -180,6 +180,9 @@ pub enum Command {
     /// Make or show the key that signs
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Do one job of a run on a node of a cluster; the scheduler starts this
+    #[command(hide = true)]
+    Job(JobArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  fallout completions bash > /etc/bash_completion.d/fallout")]
     Completions(CompletionsArgs),
@@ -212,12 +215,25 @@ pub struct RunArgs {
     /// Run every cell again, whatever the cache knows
     #[arg(long)]
     pub fresh: bool,
+    /// Have jobs done on the cluster that this file describes
+    #[arg(long, value_name = "FILE")]
+    pub cluster: Option<Utf8PathBuf>,
     /// Print the events as JSON, one a line, and the verdict last
     #[arg(long)]
     pub json: bool,
     /// Cores to use [default: the matrix's limit, or all]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub jobs: Option<u32>,
+}
+
+/// `fallout job`
+#[derive(Debug, Args)]
+pub struct JobArgs {
+    /// The job's directory in the shared store
+    pub dir: Option<Utf8PathBuf>,
+    /// A batch's file; which of its jobs, SLURM_ARRAY_TASK_ID says
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub batch: Option<Utf8PathBuf>,
 }
 
 /// `fallout resume`

@@ -3,6 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use std::time::Duration;
+
+use camino::Utf8Path;
+
+use crate::engine;
 use crate::host::yaml;
 use crate::model::retention::Retention;
 use crate::store::queue::Queue;
@@ -19,6 +24,9 @@ const JOBS: u32 = 100_000;
 
 /// `fallout gc`
 pub fn run(context: &Context, args: &GcArgs) -> Outcome {
+    if let Some(file) = &args.cluster {
+        return store(file, args.json);
+    }
     let mut limits = match &args.config {
         Some(file) => {
             let settings = yaml::read::<Settings>(file, Settings::check)?.value;
@@ -66,6 +74,30 @@ pub fn run(context: &Context, args: &GcArgs) -> Outcome {
         true => Exit::Clean,
         false => Exit::Host,
     })
+}
+
+/// What is in a cluster's store for longer than this, and used by nobody, goes.
+const STORE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The store of a cluster.
+fn store(file: &Utf8Path, json: bool) -> Outcome {
+    let setting = super::run::cluster(file)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let done = runtime.block_on(engine::cluster::collect(&setting.cluster, STORE_AGE))?;
+    print(&match json {
+        true => serde_json::to_string_pretty(&done).map_err(Failure::internal)?,
+        false => format!(
+            "{} runs and {} artifacts went, {} MiB; {} MiB of artifacts are left\n",
+            done.runs.len(),
+            done.artifacts.objects,
+            done.artifacts.size_bytes >> 20,
+            done.artifacts.left_bytes >> 20
+        ),
+    })?;
+    Ok(Exit::Clean)
 }
 
 /// Runs and commits that the queue still needs.

@@ -31,6 +31,7 @@ pub mod history;
 pub mod hook;
 pub mod image;
 pub mod import;
+pub mod job;
 pub mod matrix;
 pub mod plan;
 pub mod polluter;
@@ -113,6 +114,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Token(command) => daemon::token::run(&context, &command),
         Command::Signoff(args) => signoff::run(&context, &args),
         Command::Key(command) => signoff::key(&context, &command),
+        Command::Job(args) => job::run(&context, &args),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -1,6 +1,6 @@
 //! `fallout resume`: goes on with a run that was interrupted or killed.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::engine::baseline;
 use crate::model::JobState;
@@ -23,6 +23,8 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Outcome {
         suites: record.suites.clone(),
     };
     let mut setup = super::run::setup(context, &matrix, &only, record.fresh, args.jobs)?;
+    let cluster = record.cluster.as_deref().and_then(Utf8Path::from_path);
+    setup.cluster = cluster.map(super::run::cluster).transpose()?;
     baseline::prepare(&mut setup, &record.baselines);
     // Half a run of one tree and half of another would be a verdict about neither.
     for (suite, now) in setup.revisions()? {

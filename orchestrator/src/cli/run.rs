@@ -1,8 +1,15 @@
 //! `fallout run`: carries a matrix out and prints the verdict.
 
-use camino::Utf8Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use camino::Utf8Path;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::cluster::Setting;
 use crate::engine::{Setup, baseline};
+use crate::host::yaml;
+use crate::plan::cluster::Cluster;
 use crate::store::runs::{self, RunDir, RunRecord};
 
 use super::args::{RunArgs, Selection};
@@ -12,6 +19,7 @@ use super::exit::{Failure, Outcome};
 /// `fallout run`
 pub fn run(context: &Context, args: &RunArgs) -> Outcome {
     let mut setup = setup(context, &args.matrix, &args.only, args.fresh, args.jobs)?;
+    setup.cluster = args.cluster.as_deref().map(cluster).transpose()?;
     let (baselines, notes) = baseline::choose(&setup, args.baseline.as_deref(), None)?;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     baseline::prepare(&mut setup, &baselines);
@@ -34,9 +42,33 @@ pub fn run(context: &Context, args: &RunArgs) -> Outcome {
         reference: None,
         baselines,
         imported: None,
+        cluster: setup
+            .cluster
+            .as_ref()
+            .and(args.cluster.as_deref())
+            .map(absolute)
+            .transpose()?,
     };
     let run = RunDir::create(setup.dirs.runs().as_std_path(), &record)?;
     super::drive::drive(context, setup, record, &run, args.json)
+}
+
+fn absolute(file: &Utf8Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(file).map_err(|e| Failure::usage(format!("{file}: {e}")))
+}
+
+/// The cluster that a file describes. Its jobs are cancelled when the run is ended by the user.
+pub fn cluster(file: &Utf8Path) -> Result<Setting, Failure> {
+    let doc = yaml::read::<Cluster>(file, Cluster::check)?;
+    let dir = absolute(file)?;
+    let dir = dir
+        .parent()
+        .and_then(Utf8Path::from_path)
+        .unwrap_or(Utf8Path::new("/"));
+    Ok(Setting {
+        cluster: Arc::new(doc.value.below(dir)),
+        leave: CancellationToken::new(),
+    })
 }
 
 /// A matrix that can be planned and run.
@@ -58,5 +90,6 @@ pub fn setup(
         dirs: context.dirs.clone(),
         fresh,
         cores,
+        cluster: None,
     })
 }

@@ -64,6 +64,7 @@ impl Repository {
             },
             fresh: false,
             cores: None,
+            cluster: None,
         }
     }
 

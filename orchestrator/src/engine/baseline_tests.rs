@@ -19,6 +19,7 @@ fn run(setup: &Setup, n: u32, clean: bool, reference: Option<&str>) -> String {
         reference: reference.map(str::to_owned),
         baselines: BTreeMap::new(),
         imported: None,
+        cluster: None,
     };
     let dir = RunDir::create(setup.dirs.runs().as_std_path(), &record).unwrap();
     cell(&dir, StageResult::Complete);

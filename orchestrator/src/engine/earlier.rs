@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     Attempt, CameUp, CellId, CellResult, Event, GuestEnd, GuestRecord, Outcome, Purpose, Stamped,
 };
@@ -16,7 +18,7 @@ use crate::store::runs::RunDir;
 use super::RunError;
 
 /// What there is of a cell that is not finished.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Earlier {
     /// Its attempts, in the order in which they ended.
     pub attempts: Vec<Attempt>,
@@ -30,6 +32,16 @@ impl Earlier {
         let attempts = self.attempts.iter().map(|a| a.guest);
         let guests = self.guests.iter().map(|g| g.number);
         attempts.chain(guests).max().unwrap_or(0)
+    }
+
+    /// The same with what later events say of the cell.
+    pub fn followed_by(mut self, id: &CellId, events: Vec<Stamped>) -> Self {
+        for stamped in events {
+            if cell_of(&stamped.what) == Some(id) {
+                self.take_in(stamped.what);
+            }
+        }
+        self
     }
 
     fn guest(&mut self, number: u32) -> &mut GuestRecord {

@@ -24,6 +24,7 @@ use crate::store::durations::Durations;
 use crate::store::snapshots::Snapshots;
 
 use super::RunError;
+use super::cluster::Setting;
 use super::guests::snapshot_key;
 use super::{kernels, sources};
 
@@ -40,6 +41,8 @@ pub struct Setup {
     pub fresh: bool,
     /// At most so many cores; what the matrix or the machine says where absent.
     pub cores: Option<u32>,
+    /// Where jobs are done, if not on this machine alone.
+    pub cluster: Option<Setting>,
 }
 
 /// What earlier runs left behind for planning.
@@ -164,6 +167,18 @@ impl Setup {
         let limit_mib = limits.memory_bytes.map_or(u64::MAX, |bytes| bytes >> 20);
         let mem_mib = machine.mem_mib.min(limit_mib);
         Capacity { cores, mem_mib }
+    }
+
+    /// What the jobs of a run may use together, on a cluster too: there the scheduler knows its nodes,
+    /// and what bounds the jobs is the length of its queue.
+    pub fn reach(&self) -> Capacity {
+        match &self.cluster {
+            None => self.capacity(),
+            Some(setting) => Capacity {
+                cores: setting.cluster.queued_at_most.saturating_mul(4),
+                mem_mib: u64::MAX,
+            },
+        }
     }
 
     /// What is tested, by suite: tree and series. A run is about one such set.

@@ -115,6 +115,7 @@ pub async fn import(state: &Path, runs_dir: &Path, order: &Import) -> Result<Tak
             files: names,
             host: order.host.clone(),
         }),
+        cluster: None,
     };
     let revision = order.revision.clone();
     record

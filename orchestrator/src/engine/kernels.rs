@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::build::{self, BuildError, KernelBuilt, KernelRequest};
+use crate::build::{self, BuildError, KernelBuilt, KernelRequest, Tree};
 use crate::host::files::tree_hash;
 use crate::host::machine::program_identity;
 use crate::image::cache::{Record, Stored};
@@ -66,9 +66,35 @@ fn hash(file: &Utf8Path) -> Option<Key> {
 }
 
 /// Builds the kernel of a job, or finds it built.
-pub(super) async fn kernel(
+pub(super) async fn kernel(setup: &Setup, job: Job, bus: &Bus) -> Result<KernelBuilt, JobFailed> {
+    let (job, tree, version) = source(setup, job, bus).await?;
+    build(setup, job, tree, &version, bus).await
+}
+
+/// The job with its key, and the tree that is built with its version.
+pub(super) async fn source(
     setup: &Setup,
     mut job: Job,
+    bus: &Bus,
+) -> Result<(Job, Tree, String), JobFailed> {
+    let Work::Kernel { suite, side, .. } = &job.work else {
+        return Err(internal(format!("{} is no kernel", job.name)));
+    };
+    let (suite, side) = (suite_of(setup, suite)?, *side);
+    let source = suite.kernel_source(side);
+    let source = source.ok_or_else(|| internal(format!("{} has no kernel", suite.name)))?;
+    let tree = jobs::tree(setup, source, &job.name, bus).await?;
+    let version = sources::version(source, &setup.dirs.cache, &tree);
+    job.key_with(&[(INPUT_SOURCE, &tree.hash)]);
+    Ok((job, tree, version))
+}
+
+/// Builds the kernel of a job from a tree, or finds it built.
+pub(super) async fn build(
+    setup: &Setup,
+    mut job: Job,
+    tree: Tree,
+    version: &str,
     bus: &Bus,
 ) -> Result<KernelBuilt, JobFailed> {
     let Work::Kernel {
@@ -83,8 +109,6 @@ pub(super) async fn kernel(
     let (suite, port) = (suite_of(setup, &suite)?, port_of(setup, &port)?);
     let project = suite.kernel.as_ref();
     let project = project.ok_or_else(|| internal(format!("{} has no kernel", suite.name)))?;
-    let source = suite.kernel_source(side).unwrap_or(&project.source);
-    let tree = jobs::tree(setup, source, &job.name, bus).await?;
     let key = job.key_with(&[(INPUT_SOURCE, &tree.hash)]).cloned();
     let key = key.ok_or_else(|| internal(format!("{} has no key", job.name)))?;
     let failed = |error: BuildError| JobFailed {
@@ -100,7 +124,7 @@ pub(super) async fn kernel(
     let request = KernelRequest {
         project,
         tree: &tree,
-        version: &sources::version(source, &setup.dirs.cache, &tree),
+        version,
         patches: series.as_ref(),
         port,
         fragments: &kernels::fragments(project, &port.port),

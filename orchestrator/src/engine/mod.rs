@@ -5,7 +5,8 @@
 //!   facts           schedule          |
 //!                                     +-- image, build (jobs.rs), kernel (kernels.rs)
 //!                                     +-- cell (cell.rs: how many guests; life.rs, session.rs: one guest;
-//!                                                   ledger.rs: what is owed)
+//!                                     |             ledger.rs: what is owed)
+//!                                     +-- any of these on a node of a cluster (cluster/)
 //! ```
 
 mod accounts;
@@ -16,6 +17,7 @@ pub mod bench;
 pub mod bisect;
 pub mod bus;
 pub mod cell;
+pub mod cluster;
 pub mod earlier;
 pub mod facts;
 mod finish;
@@ -27,6 +29,7 @@ pub mod ledger;
 mod life;
 mod past;
 pub mod polluter;
+mod prepare;
 pub mod probe;
 pub mod repro;
 pub mod revisions;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ use crate::verdict::before::Named;
 
 use super::RunError;
 use super::bus::Bus;
+use super::cluster::Remote;
 use super::earlier::{self, Again, Unfinished};
 use super::facts::{Memory, Setup, run_base};
 use super::jobs::{ImageReady, JobFailed};
@@ -81,6 +82,10 @@ pub(super) struct Dispatch {
     pub(super) slowness: BTreeMap<(String, PortName), f64>,
     /// The versions of emulators, by program; those that do not tell theirs have none.
     pub(super) emulators: BTreeMap<String, Option<String>>,
+    /// The cluster that takes jobs, where there is one.
+    pub(super) remote: Option<Remote>,
+    /// Leave for jobs that are done here although others are done elsewhere.
+    pub(super) here: Arc<Semaphore>,
 }
 
 /// Opens a run's log and makes the bus on it.
@@ -120,6 +125,11 @@ pub async fn execute(
         });
     }
     let snapshots = setup.snapshots();
+    let remote = match setup.cluster.clone() {
+        Some(setting) => Some(Remote::start(&setup, setting, &run, &record.id.0, &bus)?),
+        None => None,
+    };
+    let here = Arc::new(Semaphore::new(setup.capacity().cores as usize));
     let mut dispatch = Dispatch {
         setup: Arc::new(setup),
         record,
@@ -138,8 +148,12 @@ pub async fn execute(
         snapshots,
         slowness: BTreeMap::new(),
         emulators: BTreeMap::new(),
+        remote,
+        here,
     };
     dispatch.all().await;
+    // Nothing is in the scheduler's queue any more, or the run was ended.
+    dispatch.remote = None;
     let mut cells = dispatch.take_cells();
     let (taken, names) = super::baseline::taken(&dispatch);
     cells.extend(taken);
@@ -150,7 +164,7 @@ pub async fn execute(
 
 impl Dispatch {
     async fn all(&mut self) {
-        let mut schedule = Schedule::new(&self.plan, self.setup.capacity());
+        let mut schedule = Schedule::new(&self.plan, self.setup.reach());
         for skip in schedule.refused().to_vec() {
             self.skipped(skip.job, StageResult::HostFailed, &skip.reason);
         }

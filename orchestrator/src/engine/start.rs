@@ -3,24 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, Built, KernelBuilt};
 use crate::host::machine::program_version;
 use crate::model::{CellId, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
-use crate::plan::matrix::Runner as RunnerWord;
-use crate::plan::resolve::Suite;
-use crate::plan::{Todo, Work};
+use crate::plan::{Job, Todo, Work};
+use crate::store::artifacts::Kind;
 use crate::store::cells;
-use crate::suite::Runner;
-use crate::verdict::EMULATOR;
 
-use super::cell::{self, CellJob, Numbers};
-use super::facts::run_base;
-use super::guests::GuestOrder;
+use super::bus::Bus;
+use super::cell::{self, CellJob};
+use super::cluster::{CellParts, Remote, Watch};
+use super::facts::Setup;
 use super::jobs::{self, BuildJob, ImageReady, JobFailed};
 use super::kernels;
+use super::prepare::{self, Parts};
 use super::run::{Dispatch, Ended, Made};
 use super::shards::Shards;
 
@@ -84,10 +85,19 @@ impl Dispatch {
         let (setup, bus, cancel) = (self.setup.clone(), self.bus.clone(), self.cancel.clone());
         match work {
             Work::Image { port } => {
+                // A schedule that goes by a cluster's queue does not see to this machine.
+                let here = self.remote.as_ref().map(|_| Arc::clone(&self.here));
                 tasks.spawn(async move {
+                    let image = async {
+                        let _leave = match here {
+                            Some(here) => here.acquire_owned().await.ok(),
+                            None => None,
+                        };
+                        jobs::image(&setup, &port, &name, &bus).await
+                    };
                     let made = tokio::select! {
                         () = cancel.cancelled() => Err(interrupted()),
-                        made = jobs::image(&setup, &port, &name, &bus) => made,
+                        made = image => made,
                     };
                     Ended {
                         ix,
@@ -98,38 +108,28 @@ impl Dispatch {
                     }
                 });
             }
-            Work::Build { suite, port, side } => {
+            Work::Build { .. } => {
                 let image = needs.iter().find_map(|n| self.image(*n));
-                let mut job = self.plan.jobs[ix].clone();
+                let job = self.plan.jobs[ix].clone();
+                let remote = self.remote_for(kind);
                 tasks.spawn(async move {
                     let build = async {
                         let image = image.ok_or_else(lost)?;
-                        let source = jobs::suite_of(&setup, &suite)?.source(side);
-                        let tree = jobs::tree(&setup, source, &name, &bus).await?;
-                        let known = [
-                            (INPUT_SOURCE, &tree.hash),
-                            (INPUT_IMAGE, &image.sysroot.key),
-                        ];
-                        let key = job.key_with(&known).cloned().ok_or_else(lost)?;
-                        let what = BuildJob {
-                            suite: &suite,
-                            port: &port,
-                            side,
-                            job: &name,
-                            key: &key,
-                            tree,
-                            sysroot: image.sysroot.dir.clone(),
-                        };
-                        Ok((jobs::build(&setup, what, &bus).await?, key))
+                        build_side(&setup, job, &image, remote.as_ref(), &bus, &cancel).await
                     };
-                    let made = tokio::select! {
-                        () = cancel.cancelled() => Err(interrupted()),
-                        made = build => made,
+                    let made = match remote {
+                        // It ends jobs elsewhere in order.
+                        Some(_) => build.await,
+                        None => tokio::select! {
+                            () = cancel.cancelled() => Err(interrupted()),
+                            made = build => made,
+                        },
                     };
-                    let key = made.as_ref().ok().map(|(_, key)| key.clone());
+                    let key = made.as_ref().ok().map(|(built, _)| built.key.clone());
+                    let elsewhere = made.as_ref().ok().and_then(|(_, took)| *took);
                     Ended {
                         ix,
-                        took: began.elapsed(),
+                        took: elsewhere.unwrap_or_else(|| began.elapsed()),
                         cached,
                         made: made.map(|(built, _)| Made::Built(Arc::new(built))),
                         key,
@@ -138,17 +138,22 @@ impl Dispatch {
             }
             Work::Kernel { .. } => {
                 let job = self.plan.jobs[ix].clone();
+                let remote = self.remote_for(kind);
                 tasks.spawn(async move {
-                    let made = tokio::select! {
-                        () = cancel.cancelled() => Err(interrupted()),
-                        made = kernels::kernel(&setup, job, &bus) => made,
+                    let made = match remote {
+                        Some(remote) => remote_kernel(&setup, job, &remote, &bus, &cancel).await,
+                        None => tokio::select! {
+                            () = cancel.cancelled() => Err(interrupted()),
+                            made = kernels::kernel(&setup, job, &bus) => made.map(|built| (built, None)),
+                        },
                     };
-                    let key = made.as_ref().ok().map(|built| built.key.clone());
+                    let key = made.as_ref().ok().map(|(built, _)| built.key.clone());
+                    let elsewhere = made.as_ref().ok().and_then(|(_, took)| *took);
                     Ended {
                         ix,
-                        took: began.elapsed(),
+                        took: elsewhere.unwrap_or_else(|| began.elapsed()),
                         cached,
-                        made: made.map(|built| Made::Kernel(Arc::new(built))),
+                        made: made.map(|(built, _)| Made::Kernel(Arc::new(built))),
                         key,
                     }
                 });
@@ -180,6 +185,32 @@ impl Dispatch {
                         made: Ok(Made::Cell(Box::new(result))),
                         key,
                     }));
+                    return;
+                }
+                if let Some(remote) = self.remote_for(kind) {
+                    let parts = self.cell_parts(&id, &needs);
+                    let mut job = self.plan.jobs[ix].clone();
+                    job.key.clone_from(&key);
+                    let consoles = Utf8PathBuf::from_path_buf(self.run.cell_dir(&id)).ok();
+                    tasks.spawn(async move {
+                        let watch = Watch {
+                            bus: &bus,
+                            cancel: &cancel,
+                            consoles: consoles.as_deref(),
+                        };
+                        let made = match parts {
+                            Some(parts) => remote.cell(&setup, job, parts, &watch).await,
+                            None => Err(lost()),
+                        };
+                        Ended {
+                            ix,
+                            // What the scheduler's queue took tells nothing about the cell.
+                            took: made.as_ref().map_or(Duration::ZERO, |(_, took)| *took),
+                            cached: false,
+                            made: made.map(|(result, _)| Made::Cell(Box::new(result))),
+                            key,
+                        }
+                    });
                     return;
                 }
                 let prepared = self.cell_job(&id, key.as_ref(), &needs);
@@ -248,57 +279,139 @@ impl Dispatch {
     fn cell_job(&mut self, id: &CellId, key: Option<&Key>, needs: &[usize]) -> Option<CellJob> {
         let image = needs.iter().find_map(|n| self.image(*n))?;
         let built = needs.iter().find_map(|n| self.built(*n))?;
+        let kernel = needs.iter().find_map(|n| self.kernel(*n));
         let earlier = self.earlier.remove(id).unwrap_or_default();
         let suite = self.setup.resolved.suite(&id.suite)?;
         let port: &Port = self.setup.resolved.port(&id.port)?;
-        let runner = runner(suite, port);
-        let slowness = self.slowness.entry((id.suite.clone(), id.port.clone()));
-        let slowness = *slowness.or_insert_with(|| self.setup.slowness(id, port));
-        let kernel = needs.iter().find_map(|n| self.kernel(*n));
-        let booted = kernels::boots(&image.image, kernel.as_deref());
-        let booted = booted.map_err(|e| self.notice(e.detail)).ok()?;
         let program = &port.emulator.program;
         let emulator = self.emulators.entry(program.clone());
         let emulator = emulator.or_insert_with(|| program_version(program)).clone();
-        let mut versions = booted.versions;
-        versions.extend(emulator.map(|version| (EMULATOR.to_owned(), version)));
-        Some(CellJob {
-            id: id.clone(),
+        let slowness = self.slowness.entry((id.suite.clone(), id.port.clone()));
+        let slowness = *slowness.or_insert_with(|| self.setup.slowness(id, port));
+        let parts = Parts {
+            id,
             key: key?.clone(),
-            port: port.clone(),
-            kernel: booted.kernel.into(),
-            initrd: image.image.initrd.clone().into(),
-            ordered: GuestOrder::new(port, &booted.record, self.snapshots.clone()),
-            tests: built.tar.clone().into(),
-            cases_root: suite.project.cases_root().to_owned(),
-            runner,
-            passes: suite.passes,
-            order: suite.order,
-            repeats: suite.repeats,
+            image: &image.image,
+            tests: &built.tar,
+            kernel: kernel.as_deref(),
+            earlier,
+            slowness,
+            took: self.setup.case_times(id).all(),
+            emulator,
             shards: Shards::new(
                 suite.shards.most(self.setup.capacity().cores),
                 Arc::clone(&self.wishes),
             ),
-            took: self.setup.case_times(id).all(),
-            slowness,
-            timeout: suite.timeout.mul_f64(slowness),
-            limits: self.setup.resolved.limits.clone(),
-            retries: self.setup.resolved.retries.clone(),
+            snapshots: self.snapshots.clone(),
             dir: self.run.cell_dir(id),
-            run_base: run_base(&self.setup.dirs).into(),
-            run: self.record.id.0.clone(),
-            numbers: Numbers::after(earlier.last_guest()),
-            earlier,
-            versions,
+            run: &self.record.id.0,
+        };
+        let job = prepare::cell_job(&self.setup, parts);
+        job.map_err(|e| self.notice(e.detail)).ok()
+    }
+
+    /// The cluster, where it takes jobs of this kind.
+    fn remote_for(&self, kind: JobKind) -> Option<Remote> {
+        self.remote.clone().filter(|remote| remote.takes(kind))
+    }
+
+    /// What a cell on a node needs.
+    fn cell_parts(&mut self, id: &CellId, needs: &[usize]) -> Option<CellParts> {
+        let image = needs.iter().find_map(|n| self.image(*n))?;
+        let built = needs.iter().find_map(|n| self.built(*n))?;
+        let kernel = needs.iter().find_map(|n| self.kernel(*n));
+        let port: &Port = self.setup.resolved.port(&id.port)?;
+        let slowness = self.slowness.entry((id.suite.clone(), id.port.clone()));
+        let slowness = *slowness.or_insert_with(|| self.setup.slowness(id, port));
+        let dir_of = |file: &Utf8Path| file.parent().map(Utf8Path::to_owned);
+        let mut inputs = vec![
+            (
+                Kind::Images,
+                image.image.key.clone(),
+                dir_of(&image.image.kernel)?,
+            ),
+            (Kind::Builds, built.key.clone(), dir_of(&built.tar)?),
+        ];
+        if let Some(kernel) = &kernel {
+            inputs.push((Kind::Builds, kernel.key.clone(), dir_of(&kernel.kernel)?));
+        }
+        let took = self.setup.case_times(id).all().into_iter();
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        Some(CellParts {
+            image: image.image.key.clone(),
+            build: built.key.clone(),
+            kernel: kernel.map(|k| k.key.clone()),
+            inputs,
+            slowness,
+            took: took.map(|(case, d)| (case, millis(d))).collect(),
+            earlier: self.earlier.remove(id).unwrap_or_default(),
         })
     }
 }
 
-/// What runs a suite's cases on a port.
-pub(super) fn runner(suite: &Suite, port: &Port) -> Runner {
-    match suite.runner_on(port) {
-        RunnerWord::Kyua => Runner::Kyua,
-        RunnerWord::Auto | RunnerWord::Sh => Runner::Sh,
+/// Builds one side of a suite: here, or on a node; then with the time that it took there.
+async fn build_side(
+    setup: &Setup,
+    mut job: Job,
+    image: &ImageReady,
+    remote: Option<&Remote>,
+    bus: &Bus,
+    cancel: &CancellationToken,
+) -> Result<(Built, Option<Duration>), JobFailed> {
+    let Work::Build { suite, port, side } = job.work.clone() else {
+        return Err(lost());
+    };
+    let source = jobs::suite_of(setup, &suite)?.source(side);
+    let tree = jobs::tree(setup, source, &job.name, bus).await?;
+    let known = [
+        (INPUT_SOURCE, &tree.hash),
+        (INPUT_IMAGE, &image.sysroot.key),
+    ];
+    let key = job.key_with(&known).cloned().ok_or_else(lost)?;
+    if let Some(built) = build::cached(&setup.dirs.cache, &key) {
+        return Ok((built, None));
+    }
+    if let Some(remote) = remote.filter(|_| matches!(tree.origin, build::Origin::Dir(_))) {
+        let sysroot = (&image.sysroot.key, image.sysroot.dir.as_path());
+        let watch = Watch::of(bus, cancel);
+        let made = remote.build(setup, job, &tree, sysroot, &watch).await;
+        return made.map(|(built, took)| (built, Some(took)));
+    }
+    let what = BuildJob {
+        suite: &suite,
+        port: &port,
+        side,
+        job: &job.name,
+        key: &key,
+        tree,
+        sysroot: image.sysroot.dir.clone(),
+    };
+    Ok((jobs::build(setup, what, bus).await?, None))
+}
+
+/// Builds a kernel on a node. A revision of a repository is built here: nodes have no repository.
+async fn remote_kernel(
+    setup: &Setup,
+    job: Job,
+    remote: &Remote,
+    bus: &Bus,
+    cancel: &CancellationToken,
+) -> Result<(KernelBuilt, Option<Duration>), JobFailed> {
+    let (job, tree, version) = kernels::source(setup, job, bus).await?;
+    let key = job.key.clone().ok_or_else(lost)?;
+    if let Some(built) = build::kernel::cached(&setup.dirs.cache, &key) {
+        return Ok((built, None));
+    }
+    match tree.origin {
+        build::Origin::Dir(_) => {
+            let watch = Watch::of(bus, cancel);
+            let made = remote.kernel(setup, job, &tree, &version, &watch).await;
+            made.map(|(built, took)| (built, Some(took)))
+        }
+        build::Origin::Git(_) => {
+            let built = kernels::build(setup, job, tree, &version, bus).await;
+            built.map(|built| (built, None))
+        }
     }
 }
 

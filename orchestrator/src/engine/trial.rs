@@ -176,7 +176,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         snapshots: setup.snapshots(),
         tests: built.tar.clone().into(),
         run_base: run_base(&setup.dirs).into(),
-        runner: super::start::runner(suite, port),
+        runner: super::prepare::runner(suite, port),
         limits: setup.resolved.limits.clone(),
         retries: setup.resolved.retries.clone(),
         timeout: suite.timeout.mul_f64(slowness),

@@ -12,5 +12,6 @@ pub mod mail;
 pub mod post;
 pub mod process;
 pub mod series;
+pub mod slurm;
 pub mod text;
 pub mod yaml;

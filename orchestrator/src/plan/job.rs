@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::units::ser_duration;
+use crate::model::units::{de_duration, ser_duration};
 use crate::model::{CellId, JobKind, Key, PortName, Side};
 
 /// A job's place in its plan.
 pub type JobIx = usize;
 
 /// What a job does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
     /// Makes a port's image, with what the cross compiler needs of it.
@@ -97,7 +97,7 @@ pub const INPUT_BUILD: &str = "build";
 pub const INPUT_KERNEL: &str = "kernel";
 
 /// Whether a job has to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Todo {
     /// It has to run.
@@ -109,7 +109,7 @@ pub enum Todo {
 }
 
 /// One job.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its name within the run; see [`Work`]'s text form.
     pub name: String,
@@ -133,7 +133,9 @@ pub struct Job {
     pub priority: u8,
     /// What it took in an earlier run.
     #[serde(
+        default,
         serialize_with = "ser_estimate",
+        deserialize_with = "de_estimate",
         skip_serializing_if = "Option::is_none"
     )]
     pub est: Option<Duration>,
@@ -144,6 +146,10 @@ fn ser_estimate<S: Serializer>(est: &Option<Duration>, s: S) -> Result<S::Ok, S:
         Some(est) => ser_duration(est, s),
         None => s.serialize_none(),
     }
+}
+
+fn de_estimate<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    de_duration(d).map(Some)
 }
 
 impl Job {

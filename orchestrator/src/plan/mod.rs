@@ -5,6 +5,7 @@
 //! made and caches asked elsewhere; what they say is handed in as values.
 
 pub mod baseline;
+pub mod cluster;
 pub mod graph;
 pub mod job;
 pub mod kernels;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::kernels;
@@ -16,7 +16,7 @@ use crate::model::project::{BuildKind, Source};
 use crate::model::{KernelOption, Port, PortName, Project, Side};
 
 /// A matrix with everything it refers to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resolved {
     /// The matrix's name.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct Resolved {
     /// The suites, in the matrix's order.
     pub suites: Vec<Suite>,
     /// What the kernel variants add to and remove from the configuration of a suite's kernel.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kernel_options: BTreeMap<String, Vec<KernelOption>>,
     /// What may be spent on attempts beyond the passes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct Resolved {
 }
 
 /// A suite with its project.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suite {
     /// Its place in the matrix file, from 0.
     pub index: usize,
@@ -54,7 +54,7 @@ pub struct Suite {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Project>,
     /// Ports on which its kernel is built and nothing is booted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_only: Vec<PortName>,
     /// What the candidate is compared with.
     pub baseline: Baseline,
@@ -79,7 +79,7 @@ pub struct Suite {
 }
 
 /// A port with a kernel variant.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Point {
     /// The port.
     pub port: PortName,
@@ -169,6 +169,21 @@ impl Suite {
 }
 
 impl Resolved {
+    /// The same with all paths below `dir` where they are not absolute, to be read elsewhere.
+    #[must_use]
+    pub fn located(mut self, dir: &Utf8Path) -> Self {
+        for suite in &mut self.suites {
+            located(&mut suite.project, dir);
+            if let Some(kernel) = &mut suite.kernel {
+                located(kernel, dir);
+            }
+            if let Some(path) = suite.base.as_mut().and_then(|base| base.path.as_mut()) {
+                *path = tidy(&dir.join(&*path));
+            }
+        }
+        self
+    }
+
     /// The manifest of a port.
     pub fn port(&self, name: &PortName) -> Option<&Port> {
         self.ports.iter().find(|p| p.port == *name)

@@ -18,6 +18,9 @@
 //! skipped
 //! ```
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::job::{JobIx, Plan, Todo};
@@ -72,10 +75,18 @@ struct Slot {
     dependants: Vec<JobIx>,
 }
 
+/// A ready job's place: the tired first, then by priority and by the way behind.
+type Rank = (Reverse<(bool, u8, Duration)>, JobIx);
+
 /// The state of a plan that is being executed.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     slots: Vec<Slot>,
+    /// The ready jobs in the order in which they may start.
+    ready: BTreeSet<Rank>,
+    running: usize,
+    /// Neither run nor skipped yet.
+    left: usize,
     capacity: Capacity,
     free: Capacity,
     refused: Vec<Skip>,
@@ -88,6 +99,7 @@ impl Schedule {
     /// wants more cores than there are gets all; one that wants more memory than there is can
     /// never run: see [`Schedule::refused`].
     pub fn new(plan: &Plan, capacity: Capacity) -> Self {
+        let guesses = Guesses::of(plan);
         let mut slots: Vec<Slot> = Vec::with_capacity(plan.jobs.len());
         for job in &plan.jobs {
             let run = job.todo == Todo::Run;
@@ -110,7 +122,7 @@ impl Schedule {
                 mem_mib: if run { job.mem_mib } else { 0 },
                 priority: if run { job.priority } else { u8::MAX },
                 way: if run {
-                    guess(plan, job)
+                    guesses.guess(job)
                 } else {
                     Duration::ZERO
                 },
@@ -124,22 +136,52 @@ impl Schedule {
             if job.todo != Todo::Run {
                 continue;
             }
-            let own = guess(plan, job);
+            let own = guesses.guess(job);
             let behind = slots[ix].dependants.iter().map(|&d| slots[d].way).max();
             slots[ix].way = own + behind.unwrap_or_default();
             for &need in &job.needs {
                 slots[need].dependants.push(ix);
             }
         }
+        let left = |s: &Slot| matches!(s.state, State::Waiting(_) | State::Ready);
         let mut schedule = Self {
+            left: slots.iter().filter(|s| left(s)).count(),
+            running: 0,
+            ready: BTreeSet::new(),
             slots,
             capacity,
             free: capacity,
             refused: Vec::new(),
             stopped: false,
         };
+        for ix in 0..schedule.slots.len() {
+            if schedule.slots[ix].state == State::Ready {
+                schedule.ready.insert(schedule.rank(ix));
+            }
+        }
         schedule.refuse_too_large();
         schedule
+    }
+
+    fn rank(&self, ix: JobIx) -> Rank {
+        let slot = &self.slots[ix];
+        let tired = slot.overtaken >= PATIENCE;
+        (Reverse((tired, slot.priority, slot.way)), ix)
+    }
+
+    /// Puts a job into another state and keeps the accounts.
+    fn put(&mut self, ix: JobIx, state: State) {
+        let left = |s| usize::from(matches!(s, State::Waiting(_) | State::Ready));
+        let runs = |s| usize::from(s == State::Running);
+        let old = std::mem::replace(&mut self.slots[ix].state, state);
+        self.left = self.left + left(state) - left(old);
+        self.running = self.running + runs(state) - runs(old);
+        if old == State::Ready {
+            self.ready.remove(&self.rank(ix));
+        }
+        if state == State::Ready {
+            self.ready.insert(self.rank(ix));
+        }
     }
 
     fn refuse_too_large(&mut self) {
@@ -153,7 +195,7 @@ impl Schedule {
                 "needs {} MiB of memory, {} MiB may be used",
                 slot.mem_mib, self.capacity.mem_mib
             );
-            self.slots[ix].state = State::Skipped;
+            self.put(ix, State::Skipped);
             self.refused.push(Skip {
                 job: ix,
                 because: None,
@@ -179,28 +221,30 @@ impl Schedule {
         if self.stopped {
             return Vec::new();
         }
-        let mut ready: Vec<JobIx> = (0..self.slots.len())
-            .filter(|&ix| self.slots[ix].state == State::Ready)
-            .collect();
-        ready.sort_by_key(|&ix| {
-            let slot = &self.slots[ix];
-            let tired = slot.overtaken >= PATIENCE;
-            let rank = (tired, slot.priority, slot.way);
-            (std::cmp::Reverse(rank), ix)
-        });
         let mut started = Vec::new();
         let mut passed: Vec<JobIx> = Vec::new();
-        for ix in ready {
+        let mut at: Option<Rank> = None;
+        loop {
+            let from = at.map_or(Bound::Unbounded, Bound::Excluded);
+            let Some(&rank) = self.ready.range((from, Bound::Unbounded)).next() else {
+                break;
+            };
+            at = Some(rank);
+            let (_, ix) = rank;
             let slot = &self.slots[ix];
+            let weighs = slot.cores > 0 || slot.mem_mib > 0;
+            if weighs && self.free.cores == 0 {
+                // What weighs nothing stands in front: nothing more can start.
+                break;
+            }
             if slot.cores <= self.free.cores && slot.mem_mib <= self.free.mem_mib {
-                let weighs = slot.cores > 0 || slot.mem_mib > 0;
                 self.free.cores -= slot.cores;
                 self.free.mem_mib -= slot.mem_mib;
-                self.slots[ix].state = State::Running;
+                self.put(ix, State::Running);
                 started.push(ix);
                 if weighs {
                     for &before in &passed {
-                        self.slots[before].overtaken += 1;
+                        self.overtake(before);
                     }
                 }
             } else {
@@ -213,6 +257,15 @@ impl Schedule {
         started
     }
 
+    fn overtake(&mut self, ix: JobIx) {
+        let old = self.rank(ix);
+        self.slots[ix].overtaken += 1;
+        let new = self.rank(ix);
+        if old != new && self.ready.remove(&old) {
+            self.ready.insert(new);
+        }
+    }
+
     /// A running job ended. Where it failed, all that needs it is skipped and returned. A job
     /// that does not run is passed by.
     pub fn finished(&mut self, ix: JobIx, ok: bool) -> Vec<Skip> {
@@ -220,18 +273,17 @@ impl Schedule {
             return Vec::new();
         }
         if !ok {
-            self.slots[ix].state = State::Failed;
+            self.put(ix, State::Failed);
             return self.skip_behind(ix, "failed");
         }
-        self.slots[ix].state = State::Done;
+        self.put(ix, State::Done);
         for dependant in self.slots[ix].dependants.clone() {
-            let state = &mut self.slots[dependant].state;
-            if let State::Waiting(open) = *state {
-                *state = if open > 1 {
-                    State::Waiting(open - 1)
-                } else {
-                    State::Ready
+            if let State::Waiting(open) = self.slots[dependant].state {
+                let next = match open {
+                    0 | 1 => State::Ready,
+                    more => State::Waiting(more - 1),
                 };
+                self.put(dependant, next);
             }
         }
         Vec::new()
@@ -240,14 +292,14 @@ impl Schedule {
     /// A running job ended by a fault that is not its own and is to run once more.
     pub fn again(&mut self, ix: JobIx) {
         if self.release(ix) {
-            self.slots[ix].state = State::Ready;
+            self.put(ix, State::Ready);
         }
     }
 
     /// Lends a running job its own weight once more, where that much is idle and no job is ready
     /// that could want it.
     pub fn lend(&mut self, ix: JobIx) -> bool {
-        if self.stopped || self.count(|s| s == State::Ready) > 0 {
+        if self.stopped || !self.ready.is_empty() {
             return false;
         }
         let Some(slot) = self.slots.get_mut(ix) else {
@@ -281,21 +333,17 @@ impl Schedule {
 
     /// Number of jobs that run now.
     pub fn running(&self) -> usize {
-        self.count(|s| s == State::Running)
+        self.running
     }
 
     /// Number of jobs that have neither run nor been skipped yet.
     pub fn left(&self) -> usize {
-        self.count(|s| matches!(s, State::Waiting(_) | State::Ready))
+        self.left
     }
 
     /// Whether nothing runs and nothing will.
     pub fn is_over(&self) -> bool {
         self.running() == 0 && (self.stopped || self.left() == 0)
-    }
-
-    fn count(&self, which: impl Fn(State) -> bool) -> usize {
-        self.slots.iter().filter(|s| which(s.state)).count()
     }
 
     fn release(&mut self, ix: JobIx) -> bool {
@@ -318,7 +366,7 @@ impl Schedule {
         let mut stack = self.slots[failed].dependants.clone();
         while let Some(ix) = stack.pop() {
             if matches!(self.slots[ix].state, State::Waiting(_)) {
-                self.slots[ix].state = State::Skipped;
+                self.put(ix, State::Skipped);
                 stack.extend(&self.slots[ix].dependants);
                 skips.push(Skip {
                     job: ix,
@@ -332,37 +380,48 @@ impl Schedule {
     }
 }
 
-/// What a job takes: as before, or a guess from its kind.
-fn guess(plan: &Plan, job: &super::job::Job) -> Duration {
-    let of_kind = |kind: JobKind| {
-        let known = plan
-            .jobs
-            .iter()
-            .filter(|j| j.kind() == kind)
-            .filter_map(|j| j.est);
-        known.max()
-    };
-    job.est.unwrap_or_else(|| match job.kind() {
-        JobKind::Image if job.priority > 0 => Duration::from_secs(600),
-        JobKind::Image => Duration::from_secs(20),
-        JobKind::Build => Duration::from_secs(15),
-        JobKind::Kernel => of_kind(JobKind::Kernel).unwrap_or(Duration::from_secs(150)),
-        // A cell that nobody has seen may be the longest.
-        JobKind::Cell => of_kind(JobKind::Cell).unwrap_or(Duration::from_secs(30)),
-    })
+/// What jobs take: as before, or a guess from their kind.
+struct Guesses {
+    kernel: Option<Duration>,
+    cell: Option<Duration>,
+}
+
+impl Guesses {
+    fn of(plan: &Plan) -> Self {
+        let longest = |kind| {
+            let jobs = plan.jobs.iter().filter(|job| job.kind() == kind);
+            jobs.filter_map(|job| job.est).max()
+        };
+        Self {
+            kernel: longest(JobKind::Kernel),
+            cell: longest(JobKind::Cell),
+        }
+    }
+
+    fn guess(&self, job: &super::job::Job) -> Duration {
+        job.est.unwrap_or_else(|| match job.kind() {
+            JobKind::Image if job.priority > 0 => Duration::from_secs(600),
+            JobKind::Image => Duration::from_secs(20),
+            JobKind::Build => Duration::from_secs(15),
+            JobKind::Kernel => self.kernel.unwrap_or(Duration::from_secs(150)),
+            // A cell that nobody has seen may be the longest.
+            JobKind::Cell => self.cell.unwrap_or(Duration::from_secs(30)),
+        })
+    }
 }
 
 /// How long the jobs would take on an idle machine if every guess were right: the policy played
 /// through with a clock of its own.
 pub fn forecast(plan: &Plan, capacity: Capacity) -> Duration {
     let mut schedule = Schedule::new(plan, capacity);
+    let guesses = Guesses::of(plan);
     let mut now = Duration::ZERO;
     let mut running: Vec<(Duration, JobIx)> = Vec::new();
     while !schedule.is_over() {
         for ix in schedule.next() {
             let job = &plan.jobs[ix];
             let takes = match job.todo {
-                Todo::Run => guess(plan, job),
+                Todo::Run => guesses.guess(job),
                 Todo::Cached | Todo::NotNeeded => Duration::ZERO,
             };
             running.push((now + takes, ix));

@@ -20,6 +20,7 @@ const SYNC_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct EventLog {
     file: File,
+    fence: Option<PathBuf>,
     path: PathBuf,
     next_seq: u64,
     synced: Instant,
@@ -47,14 +48,27 @@ impl EventLog {
         let next_seq = bytes[..whole].iter().filter(|&&b| b == b'\n').count() as u64;
         Ok(Self {
             file,
+            fence: None,
             path: path.to_owned(),
             next_seq,
             synced: Instant::now(),
         })
     }
 
+    /// The same log, which takes nothing more once there is a file at `fence`: whoever made that has
+    /// taken the work over.
+    #[must_use]
+    pub fn fenced(mut self, fence: PathBuf) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+
     /// Stamps an event and appends it. On return it survives the death of this process.
     pub fn append(&mut self, what: Event) -> Result<Stamped, StoreError> {
+        if let Some(fence) = self.fence.as_ref().filter(|f| f.exists()) {
+            let cause = std::io::Error::other("another process has taken the job over");
+            return Err(StoreError::io("write behind", fence, cause));
+        }
         let stamped = Stamped {
             seq: self.next_seq,
             at: jiff::Timestamp::now(),
@@ -217,6 +231,17 @@ mod tests {
         assert_eq!(log.append(notice("three")).unwrap().seq, 2);
         let seqs: Vec<u64> = read(&path).unwrap().iter().map(|e| e.seq).collect();
         assert_eq!(seqs, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_log_takes_nothing_once_another_has_the_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, fence) = (dir.path().join("e"), dir.path().join("next"));
+        let mut log = EventLog::open(&path).unwrap().fenced(fence.clone());
+        log.append(notice("mine")).unwrap();
+        std::fs::write(&fence, "").unwrap();
+        assert!(log.append(notice("late")).is_err());
+        assert_eq!(read(&path).unwrap().len(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! where later runs find them. The [`index`] over all runs is made from the logs and can be deleted;
 //! the [`queue`] of the daemon cannot.
 
+pub mod artifacts;
 pub mod benches;
 pub mod cells;
 pub mod durations;

@@ -49,6 +49,9 @@ pub struct RunRecord {
     /// Where the results are from, where fallout did not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// The settings of the cluster that does its jobs, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<PathBuf>,
 }
 
 /// Where results are from that fallout did not make.
@@ -314,6 +317,7 @@ mod tests {
             reference: None,
             baselines: Default::default(),
             imported: None,
+            cluster: None,
         }
     }
 

@@ -44,6 +44,9 @@ pub struct Settings {
     /// Cores of one run; what its matrix says where absent.
     #[serde(default)]
     pub cores: Option<u32>,
+    /// The settings of the cluster that does the jobs; this machine does where absent.
+    #[serde(default)]
+    pub cluster: Option<Utf8PathBuf>,
     /// Requests that one address may make in a second, on average; bursts may be ten times that.
     #[serde(default = "rate")]
     pub requests_per_second: u32,
@@ -333,6 +336,7 @@ impl Settings {
     pub fn below(mut self, base: &camino::Utf8Path) -> Self {
         let join = |path: &mut Utf8PathBuf| *path = base.join(&*path);
         self.socket.iter_mut().for_each(join);
+        self.cluster.iter_mut().for_each(join);
         if let Some(mail) = &mut self.mail {
             mail.password_file.iter_mut().for_each(join);
             mail.templates.iter_mut().for_each(join);

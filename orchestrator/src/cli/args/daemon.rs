@@ -255,6 +255,10 @@ pub struct GcArgs {
     /// Exported trees of commits go after so many days
     #[arg(long, value_name = "N")]
     pub trees_days: Option<u32>,
+    /// Instead, take out of the store of the cluster that this file describes what no run has used
+    /// for two weeks
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "dry_run"])]
+    pub cluster: Option<Utf8PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -11,9 +11,10 @@ use crate::cli::args::Selection;
 use crate::cli::exit::Failure;
 use crate::cli::hook::git_dir;
 use crate::engine::ancestry::Pushed;
+use crate::engine::cluster::Setting;
 use crate::engine::{self, Finished, Setup, baseline};
 use crate::host::history;
-use crate::model::{JobState, RunId};
+use crate::model::{JobState, Priority, RunId};
 use crate::report;
 use crate::store::queue::Job;
 use crate::store::runs::{RunDir, RunRecord};
@@ -132,6 +133,7 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         .map_err(|p| Failure::usage(format!("{}: not a UTF-8 path", p.display())))?;
     let cores = daemon.settings.cores;
     let mut setup = crate::cli::run::setup(&daemon.context, &matrix, &only, false, cores)?;
+    setup.cluster = cluster(daemon, job)?;
     let sources = replaced(&mut setup, &source);
     if sources.is_empty() {
         let message =
@@ -178,9 +180,28 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         reference: Some(pushed.reference),
         baselines,
         imported: None,
+        cluster: daemon.settings.cluster.clone().map(Into::into),
     };
     let run = RunDir::create(daemon.context.dirs.runs().as_std_path(), &record)?;
     Ok((setup, record, run))
+}
+
+/// The cluster, where there is one. What is in its queue stays there when the daemon stops: the next
+/// start goes on with it. A job's priority is the scheduler's nice, unless the file says one.
+fn cluster(daemon: &Daemon, job: &Job) -> Result<Option<Setting>, Failure> {
+    let Some(file) = &daemon.settings.cluster else {
+        return Ok(None);
+    };
+    let mut setting = crate::cli::run::cluster(file)?;
+    setting.leave = daemon.stop.clone();
+    let ask = &mut Arc::make_mut(&mut setting.cluster).ask;
+    ask.nice = ask.nice.or(match job.priority {
+        Priority::Signoff => None,
+        Priority::Push => Some(100),
+        Priority::Try => Some(200),
+        Priority::Nightly => Some(1000),
+    });
+    Ok(Some(setting))
 }
 
 /// Puts the commit's tree in the place of the suites' own, where they have one on this machine.

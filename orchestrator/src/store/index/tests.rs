@@ -41,6 +41,7 @@ impl Runs {
             reference: None,
             baselines: Default::default(),
             imported: None,
+            cluster: None,
         };
         let dir = RunDir::create(&self.path(), &record).unwrap();
         let log = EventLog::open(&dir.events_path()).unwrap();

@@ -110,6 +110,7 @@ fn write(state: &Path, id: &str, days: i64, report: &mut RunReport) -> RunDir {
         baselines: BTreeMap::new(),
         reference: None,
         imported: None,
+        cluster: None,
     };
     report.run = RunId(id.into());
     let run = RunDir::create(&state.join("runs"), &record).unwrap();

@@ -140,6 +140,7 @@ fn record(id: &str) -> RunRecord {
         reference: None,
         baselines: Default::default(),
         imported: None,
+        cluster: None,
         revisions: [("portable".to_owned(), REVISION.to_owned())].into(),
     }
 }

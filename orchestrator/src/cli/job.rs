@@ -1,0 +1,83 @@
+//! `fallout job`: does one job of a run on a node of a cluster. The scheduler starts it, not people.
+
+use camino::Utf8PathBuf;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::cluster::{NodeEnd, do_job, job_of_batch};
+use crate::host::slurm;
+use crate::model::StageResult;
+
+use super::args::JobArgs;
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+
+/// `fallout job`
+pub fn run(context: &Context, args: &JobArgs) -> Outcome {
+    let dir = match (&args.batch, &args.dir) {
+        (Some(batch), _) => job_of_batch(batch, slurm::task())?,
+        (None, Some(dir)) => dir.clone(),
+        (None, None) => {
+            return Err(Failure::usage(
+                "expected a job's directory, or --batch FILE",
+            ));
+        }
+    };
+    let dir = std::path::absolute(&dir)
+        .ok()
+        .and_then(|path| Utf8PathBuf::from_path_buf(path).ok())
+        .ok_or_else(|| Failure::usage(format!("{dir}: not a path")))?;
+    context.dirs.make_runtime()?;
+    let node = slurm::node_name();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let end = runtime.block_on(async {
+        let cancel = CancellationToken::new();
+        let signals = tokio::spawn(listen(cancel.clone()));
+        let base = context.dirs.runtime.clone();
+        // What a job that was killed on this node left behind.
+        let reaped = tokio::task::spawn_blocking(move || {
+            crate::guest::rundir::reap_orphans(base.as_std_path())
+        });
+        for orphan in reaped.await.unwrap_or_default() {
+            eprintln!("ended an emulator that had lost its owner: {orphan}");
+        }
+        let end = do_job(&dir, &context.dirs, &node, &cancel).await;
+        signals.abort();
+        end
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    let (exit, words) = match end? {
+        NodeEnd::Done(stage) => (Exit::Clean, done(stage)),
+        NodeEnd::Already => (Exit::Clean, "it was done already".to_owned()),
+        NodeEnd::Stopped => (
+            Exit::Interrupted,
+            "it was stopped; what was done is kept".to_owned(),
+        ),
+        NodeEnd::Refused(why) => (Exit::Host, format!("it cannot be done here: {why}")),
+    };
+    eprintln!("{node}: {dir}: {words}");
+    Ok(exit)
+}
+
+fn done(stage: StageResult) -> String {
+    format!("done, {stage}")
+}
+
+/// The scheduler's signals end the job in order: guests are ended, what is done stays.
+async fn listen(cancel: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    cancel.cancel();
+}

@@ -56,6 +56,7 @@ fn cells(every: u32, places: &[(&str, Side)]) -> Vec<CellResult> {
                     && c.is_multiple_of(every)
                     && (c / every + p).is_multiple_of(5);
                 Attempt {
+                    memory: None,
                     case: CaseId::new(
                         format!("lib/t_{:04}", c / 20),
                         format!("case_{:02}", c % 20),

@@ -78,6 +78,7 @@ fn write_run(runs: &Path, number: usize) -> usize {
             put(Event::AttemptDone {
                 cell: cell(p),
                 attempt: Attempt {
+                    memory: None,
                     case: case(n),
                     pass: 1,
                     guest: 1,

@@ -224,6 +224,31 @@ fn repeats_and_orders() {
     assert_eq!(order(&alone), listed);
 }
 
+/// What a case finds in new memory is what its attempt says, and every other pass fills it.
+#[test]
+fn every_other_pass_finds_new_memory_filled() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = |n| match n {
+        2 => "volatile unsigned char *p = malloc(4000); \
+              if (p[2000] != 0) atf_tc_fail(\"it holds %d\", p[2000]);"
+            .to_owned(),
+        _ => String::new(),
+    };
+    let fields = ["passes: 4", "memory_seed: 7"];
+    let matrix = tiny::write(dir.path(), &tiny::programs(1, 3, body), PORT, &fields, "");
+    let report = Fallout::new(BINARY).run(&matrix, 2);
+    let all = attempts(only_cell(&report)).iter();
+    let curious: Vec<&Value> = all.filter(|a| a["case"] == "t_00:case_002").collect();
+    assert_eq!(curious.len(), 4);
+    for pair in curious.chunks(2) {
+        assert_eq!(pair[0]["outcome"], "passed");
+        assert_eq!(pair[0]["memory"], Value::Null);
+        assert_eq!(pair[1]["outcome"], "failed");
+        assert_eq!(pair[1]["reason"], format!("it holds {}", pair[1]["memory"]));
+    }
+    assert_ne!(curious[1]["memory"], curious[3]["memory"]);
+}
+
 /// fallout and its emulators are killed at random moments: nothing is lost, nothing is left, and the
 /// verdict is that of a run that nobody disturbed. `examples/kill_storm` does it 200 times.
 #[test]

@@ -322,6 +322,7 @@ mod tests {
         let attempt = |case: &str, outcome, reason: &str| Event::AttemptDone {
             cell: cell.clone(),
             attempt: Attempt {
+                memory: None,
                 case: CaseId::new("codec/t_pack", case),
                 pass: 1,
                 purpose: Default::default(),

@@ -14,6 +14,8 @@ pub struct Policy {
     pub passes: u32,
     /// The order within a pass.
     pub order: Order,
+    /// From what the bytes are drawn that fill memory.
+    pub memory_seed: Option<u64>,
     /// What is executed again.
     pub repeats: Repeats,
     /// Guests that share the suite at most.

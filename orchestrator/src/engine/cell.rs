@@ -82,6 +82,8 @@ pub struct CellJob {
     pub passes: u32,
     /// The order within a pass.
     pub order: Order,
+    /// From what the bytes are drawn with which every other pass finds new memory filled.
+    pub memory_seed: Option<u64>,
     /// What is executed again in fresh guests.
     pub repeats: Repeats,
     /// How many guests may live at once.
@@ -197,6 +199,7 @@ pub async fn run(job: &CellJob, bus: &Bus, cancel: &CancellationToken) -> CellRe
     let policy = Policy {
         passes: job.passes,
         order: job.order,
+        memory_seed: job.memory_seed,
         repeats: job.repeats,
         guests: job.shards.most(),
         took: job.took.clone(),

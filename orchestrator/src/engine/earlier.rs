@@ -230,6 +230,7 @@ mod tests {
 
     fn attempt(case: &str, guest: u32) -> Attempt {
         Attempt {
+            memory: None,
             case: CaseId::new("t", case),
             pass: 1,
             purpose: Purpose::Pass,
@@ -252,10 +253,12 @@ mod tests {
             attempt,
         };
         let missed = Attempt {
+            memory: None,
             outcome: Outcome::Missed,
             ..attempt("m", 1)
         };
         let probe = Attempt {
+            memory: None,
             purpose: Purpose::Probe,
             ..attempt("p", 7)
         };

@@ -26,7 +26,7 @@ use std::time::Duration;
 use crate::model::outcome::Sense;
 use crate::model::{Attempt, CaseId, Outcome, Purpose};
 use crate::plan::share::{Pool, next_share};
-use crate::plan::{Order, Repeats};
+use crate::plan::{Order, Repeats, memory_byte};
 
 pub use super::accounts::{Batch, Blame, CaseEnd, Next, Policy};
 use super::accounts::{Care, Slot};
@@ -150,6 +150,12 @@ impl Ledger {
     /// Attempts owed in all passes together.
     pub fn total(&self) -> u64 {
         self.cases.len() as u64 * u64::from(self.policy.passes)
+    }
+
+    /// The byte that fills memory in a pass. Repeats find it as it is: they are one experiment.
+    pub fn memory(&self, purpose: Purpose, pass: u32) -> Option<u8> {
+        let seed = self.policy.memory_seed.filter(|_| purpose == Purpose::Pass);
+        memory_byte(seed, pass)
     }
 
     /// The place of a case in the suite's own order.
@@ -393,6 +399,7 @@ impl Ledger {
         output: Option<String>,
     ) -> Attempt {
         let attempt = Attempt {
+            memory: self.memory(slot.0, slot.1),
             case: slot.2.clone(),
             pass: slot.1,
             purpose: slot.0,

@@ -220,6 +220,25 @@ fn each_alone_is_a_guest_a_case() {
 }
 
 #[test]
+fn memory_is_filled_in_every_other_pass_and_not_in_repeats() {
+    let seeded = Policy {
+        memory_seed: Some(7),
+        ..policy(2)
+    };
+    let mut ledger = ledger(seeded, 1);
+    for _ in 0..2 {
+        let batch = batch(&mut ledger, 1);
+        run(&mut ledger, &batch, 1, |_| Outcome::Failed);
+    }
+    assert_eq!(ledger.memory(Purpose::Repeat, 2), None);
+    let byte = ledger.memory(Purpose::Pass, 2);
+    assert!(byte.is_some());
+    let attempts = ledger.into_attempts();
+    let memory: Vec<Option<u8>> = attempts.iter().map(|a| a.memory).collect();
+    assert_eq!(memory, [None, byte]);
+}
+
+#[test]
 fn a_shuffle_has_its_own_order_in_each_pass() {
     let mut ledger = ledger(
         Policy {

@@ -74,6 +74,7 @@ pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFa
         runner: runner(suite, port),
         passes: suite.passes,
         order: suite.order,
+        memory_seed: suite.memory_seed,
         repeats: suite.repeats,
         shards: parts.shards,
         took: parts.took,

@@ -124,9 +124,14 @@ impl<'a> Session<'a> {
             self.cell.notice(note);
         }
         let mut open = None;
+        let memory = self.cell.ledger().memory(batch.purpose, batch.pass);
+        let first = memory.map_or(String::new(), |byte| {
+            format!("{}; ", self.guest.memory_command(byte))
+        });
         for part in picked.batches {
             self.push(&part.files).await?;
-            open = self.run_part(batch, commands, &part.command).await?;
+            let command = format!("{first}{}", part.command);
+            open = self.run_part(batch, commands, &command).await?;
             if let Some(db) = &part.results_db {
                 self.collect(batch, db).await?;
             }

@@ -221,6 +221,7 @@ impl Stage {
             runner: self.runner,
             passes: 1,
             order: Order::Listed,
+            memory_seed: None,
             repeats: Repeats {
                 failed: 0,
                 crashed: 0,

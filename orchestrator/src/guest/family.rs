@@ -76,6 +76,9 @@ pub trait Family: Send + Sync {
         Health::parse(said)
     }
 
+    /// What a shell is told so that the programs it starts find new memory filled with this byte.
+    fn memory(&self, byte: u8) -> String;
+
     /// The command that turns the machine off.
     fn power_off(&self) -> &'static str;
 

@@ -121,6 +121,12 @@ impl Family for Linux {
         }
     }
 
+    /// The GNU C library fills with the complement of what it is told, and what is given back with that
+    /// itself.
+    fn memory(&self, byte: u8) -> String {
+        format!("export MALLOC_PERTURB_={}", !byte)
+    }
+
     fn kernel(&self, said: &[u8]) -> KernelFound {
         let mut lines = said.split(|b| *b == b'\n');
         let mut line = || text::line(lines.next().unwrap_or_default(), LINE_CHARS);

@@ -218,6 +218,11 @@ impl Guest {
         self.family.health()
     }
 
+    /// What makes programs find new memory filled with this byte.
+    pub fn memory_command(&self, byte: u8) -> String {
+        self.family.memory(byte)
+    }
+
     /// The serial console.
     pub fn console(&self) -> &Console {
         &self.console

@@ -163,6 +163,9 @@ pub struct Attempt {
     /// and the case was run again. For people, bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubtful: Option<String>,
+    /// The byte with which it found new memory filled; none where memory was as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u8>,
     /// How it ended.
     pub outcome: Outcome,
     /// The reason that the case, the runner or fallout gave. Untrusted text, bounded.

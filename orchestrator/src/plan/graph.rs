@@ -289,6 +289,9 @@ impl Maker<'_> {
             // A stored result says which cell it is of.
             ("cell", Some(id.to_string())),
         ]);
+        if let Some(seed) = suite.memory_seed {
+            inputs.insert("memory_seed".to_owned(), Some(seed.to_string()));
+        }
         if let Some(kernel) = kernel {
             inputs.insert(INPUT_KERNEL.to_owned(), kernel.map(|k| k.0));
         }

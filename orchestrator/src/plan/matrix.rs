@@ -123,6 +123,9 @@ pub struct SuiteSpec {
     /// The order of the cases in a pass.
     #[serde(default)]
     pub order: Order,
+    /// From what the bytes are drawn with which every other pass finds new memory filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_seed: Option<u64>,
     /// Over how many guests of one cell the suite is cut.
     #[serde(default)]
     pub shards: Shards,

@@ -21,6 +21,6 @@ pub use graph::{Facts, ImageFact, SourceFact, plan};
 pub use job::{Inputs, Job, JobIx, Plan, Todo, Work};
 pub use kernels::KernelFact;
 pub use matrix::Matrix;
-pub use policy::{Adaptive, Order, Repeats, Shards};
+pub use policy::{Adaptive, Order, Repeats, Shards, memory_byte};
 pub use resolve::{Resolved, Suite};
 pub use schedule::{Capacity, Schedule, Skip, forecast};

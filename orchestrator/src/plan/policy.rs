@@ -23,6 +23,16 @@ pub enum Order {
     EachAlone,
 }
 
+/// The byte with which a pass (from 1) fills what `malloc` gives out; none where there is no seed, and for
+/// every other pass, which finds memory as it is: what is to be told apart is wanted equally often.
+/// Never 0 nor 255, which memory often is by itself.
+pub fn memory_byte(seed: Option<u64>, pass: u32) -> Option<u8> {
+    let mut state = seed? ^ u64::from(pass);
+    let byte = 1 + mix(&mut state) % 254;
+    pass.is_multiple_of(2)
+        .then(|| u8::try_from(byte).unwrap_or(1))
+}
+
 const ORDER_WORDS: &[&str] = &["listed", "shuffled", "each-alone"];
 
 impl fmt::Display for Order {
@@ -262,6 +272,22 @@ fn ser_some_duration<S: Serializer>(time: &Option<Duration>, s: S) -> Result<S::
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn every_other_pass_fills_memory_with_a_byte_of_its_own() {
+        assert_eq!(memory_byte(None, 2), None);
+        assert!(
+            (1..80)
+                .step_by(2)
+                .all(|p| memory_byte(Some(7), p).is_none())
+        );
+        let bytes: Vec<u8> = (1..77).filter_map(|p| memory_byte(Some(7), p)).collect();
+        assert_eq!(bytes.len(), 38);
+        assert!(bytes.iter().all(|b| !matches!(b, 0 | 255)), "{bytes:?}");
+        let different: std::collections::BTreeSet<u8> = bytes.iter().copied().collect();
+        assert!(different.len() > 30, "{bytes:?}");
+        assert_ne!(memory_byte(Some(7), 2), memory_byte(Some(8), 2));
+    }
 
     #[test]
     fn words_of_the_matrix() {

@@ -66,6 +66,9 @@ pub struct Suite {
     pub passes: u32,
     /// The order of the cases in a pass.
     pub order: Order,
+    /// From what the bytes are drawn with which every other pass finds new memory filled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_seed: Option<u64>,
     /// Over how many guests of one cell it is cut.
     pub shards: Shards,
     /// What is executed again in fresh guests.
@@ -274,6 +277,7 @@ pub fn resolve(
             base: None,
             passes: spec.passes,
             order: spec.order,
+            memory_seed: spec.memory_seed,
             shards: spec.shards,
             repeats: spec.repeats,
             timeout: spec.timeout,

@@ -212,6 +212,7 @@ pub fn attempts(results: impl IntoIterator<Item = Foreign>) -> Vec<Attempt> {
         let pass = passes.entry(result.case.clone()).or_default();
         *pass += 1;
         Attempt {
+            memory: None,
             pass: *pass,
             case: result.case,
             purpose: Purpose::Pass,

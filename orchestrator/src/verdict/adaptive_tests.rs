@@ -22,6 +22,7 @@ fn traits() -> BTreeMap<PortName, Traits> {
 
 fn attempt(case: &str, outcome: Outcome, purpose: Purpose) -> Attempt {
     Attempt {
+        memory: None,
         case: CaseId::new("t", case),
         pass: 1,
         purpose,

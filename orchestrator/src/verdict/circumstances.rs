@@ -102,6 +102,19 @@ pub fn of(cell: &CellResult, before: Before<'_>, hour: u8, boots: &Boots) -> Vec
         },
         format!("{quarter:02} to {:02} h UTC", quarter + 6),
     ];
+    // Where nothing is filled, "as it is" would be said of all attempts alike and tell nothing.
+    if let Some(byte) = attempt.memory {
+        facts.push("new memory filled with a pattern".to_owned());
+        // A length or a number that is read from there is large or negative, or it is not.
+        let half = if byte < 128 {
+            "0x01 to 0x7f"
+        } else {
+            "0x80 to 0xfe"
+        };
+        facts.push(format!("new memory filled with {half}"));
+    } else {
+        facts.push("new memory as it is".to_owned());
+    }
     if let Some(version) = cell.versions.get(EMULATOR) {
         facts.push(format!("emulator {version}"));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 pub(crate) fn cell(port: &str, key: &str, outcomes: &[bool]) -> CellResult {
     let attempt = |(i, bad): (usize, &bool), case: &str| Attempt {
+        memory: None,
         case: CaseId::new("t", case),
         pass: i as u32 + 1,
         purpose: Default::default(),
@@ -60,6 +61,30 @@ fn a_flake_is_counted_once_and_told_with_its_port() {
     assert_eq!((found[0].rate.bad, found[0].rate.total), (20, 79));
     let with: Vec<&str> = found[0].goes_with.iter().map(|g| g.what.as_str()).collect();
     assert_eq!(with, ["port s390x"]);
+}
+
+#[test]
+fn what_new_memory_holds_is_a_circumstance() {
+    // Every other pass finds it filled, every fourth with a byte that makes numbers negative.
+    let negative = |pass: usize| pass.is_multiple_of(4);
+    let goes_with = |fails: &dyn Fn(usize) -> bool| {
+        let bad: Vec<bool> = (1..=80).map(fails).collect();
+        let mut one = cell("amd64", "k", &bad);
+        for attempt in &mut one.attempts {
+            let pass = attempt.pass as usize;
+            let byte = if negative(pass) { 0xa1 } else { 0x21 };
+            attempt.memory = pass.is_multiple_of(2).then_some(byte);
+        }
+        let cells = [one];
+        let found = flakes(&[Chapter {
+            hour: 3,
+            cells: &cells,
+        }]);
+        found[0].goes_with[0].what.clone()
+    };
+    let filled = goes_with(&|pass| pass.is_multiple_of(2));
+    assert_eq!(filled, "new memory filled with a pattern");
+    assert_eq!(goes_with(&negative), "new memory filled with 0x80 to 0xfe");
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
     let attempt = (0..4_u8, 1..4_u32, 1..3_u32, outcome());
     vec(
         attempt.prop_map(|(case, pass, guest, outcome)| Attempt {
+            memory: None,
             case: CaseId::new("t", format!("c{case}")),
             pass,
             purpose: Default::default(),

@@ -239,6 +239,7 @@ fn suite_cell(
             let number = guests.len() as u32 + 1;
             let bad = outcome != Outcome::Passed;
             attempts.push(Attempt {
+                memory: None,
                 case: case.clone(),
                 pass,
                 purpose: Default::default(),

@@ -62,6 +62,7 @@ fn done(port: &str, case: &str, outcome: Outcome) -> Event {
     Event::AttemptDone {
         cell: cell(port),
         attempt: Attempt {
+            memory: None,
             case: case.parse().unwrap(),
             pass: 1,
             guest: 1,

@@ -63,6 +63,7 @@ fn counts_alone_and_whole_cells_are_judged_alike() {
                 for pass in 0..count.total {
                     let bad = pass < count.bad;
                     attempts.push(Attempt {
+                        memory: None,
                         case: CaseId::new("sim", format!("c{n:04}")),
                         pass: pass + 1,
                         purpose: Purpose::Pass,

@@ -156,6 +156,19 @@ impl BuildError {
         }
     }
 
+    /// Whether it is of a step of this name.
+    pub fn is_of(&self, name: &str) -> bool {
+        match self {
+            Self::Failed { step, .. }
+            | Self::Options { step, .. }
+            | Self::Release { step, .. }
+            | Self::TimedOut { step, .. }
+            | Self::TooLarge { step, .. }
+            | Self::Exhausted { step, .. } => step.name == name,
+            _ => false,
+        }
+    }
+
     /// Where the whole log is.
     pub fn log(&self) -> Option<&Utf8Path> {
         match self {

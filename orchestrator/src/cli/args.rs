@@ -358,13 +358,13 @@ pub enum MatrixCommand {
 pub struct BuildArgs {
     /// The project file, of kind netbsd
     pub project: Utf8PathBuf,
-    /// The port: MACHINE or MACHINE-ARCH
-    #[arg(long, value_name = "PORT")]
-    pub port: crate::build::netbsd::Target,
-    /// The stage: tools, kernel=CONF (or a name of build.kernels), distribution, sets, release, live-image, install-image,
+    /// Ports: MACHINE or MACHINE-ARCH, several with commas; a failure of one does not end the others
+    #[arg(long, value_name = "PORT", required = true, value_delimiter = ',')]
+    pub port: Vec<crate::build::netbsd::Target>,
+    /// Stages: tools, kernel=CONF (or a name of build.kernels), distribution, sets, release, live-image, install-image,
     /// iso-image; those before it are built where they are stale
-    #[arg(long, value_name = "STAGE")]
-    pub stage: crate::build::netbsd::Stage,
+    #[arg(long, value_name = "STAGE", required = true, value_delimiter = ',')]
+    pub stage: Vec<crate::build::netbsd::Stage>,
     /// With the project's patches, or without
     #[arg(long, value_enum, default_value = "candidate")]
     pub side: SideArg,

@@ -1,4 +1,4 @@
-//! `fallout build`: a stage of a NetBSD release for a port.
+//! `fallout build`: stages of a NetBSD release, for ports.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use super::args::BuildArgs;
 use super::context::{Context, load_project};
 use super::exit::{Exit, Failure, Outcome};
 use crate::build::BuildError;
-use crate::build::netbsd::{self, Ahead, Checked, Deed, Made, Request, Work};
+use crate::build::netbsd::{self, Ahead, Checked, Deed, Dirs, Made, Request, Work};
 use crate::build::source;
 use crate::host::git;
 use crate::host::machine::Machine;
@@ -51,42 +51,133 @@ pub fn run(context: &Context, args: &BuildArgs) -> Outcome {
     };
     let machine = Machine::probe();
     let by_memory = u32::try_from(machine.mem_mib / COMPILER_MIB).unwrap_or(u32::MAX);
-    let request = Request {
+    let request = |target, stage| Request {
         project: &project,
         tree: &tree,
         patches: series.as_ref(),
-        target: &args.port,
-        stage: &args.stage,
+        target,
+        stage,
         cache: &context.dirs.cache,
         jobs: args.jobs.unwrap_or(machine.cores.min(by_memory)).max(1),
         full: args.full,
     };
-    if args.dry_run {
-        return foretell(&request, args.json);
-    }
-    let shown = Shown::new();
-    let made = carry_out(&request, &shown);
-    shown.end();
-    let made = match made? {
-        Ok(made) => made,
-        Err(error) => return Err(failed(&error)),
+    let points = || {
+        let stages = |target| args.stage.iter().map(move |stage| (target, stage));
+        args.port.iter().flat_map(stages)
     };
-    print(&made, args.json)?;
-    Ok(Exit::Clean)
+    if args.dry_run {
+        let requests: Vec<_> = points().map(|(t, s)| request(t, s)).collect();
+        return foretell(&requests, args.json);
+    }
+    let many = points().count() > 1;
+    let mut all = Vec::new();
+    let mut broken: Vec<Broken> = Vec::new();
+    let mut misfits: Vec<(String, Dirs)> = Vec::new();
+    for (target, stage) in points() {
+        let no_tools = |b: &Broken| b.port == target.to_string() && b.error.is_of("tools");
+        if broken.iter().any(no_tools) {
+            continue;
+        }
+        let shown = Shown::new(many.then(|| target.to_string()));
+        let made = carry_out(&request(target, stage), &shown);
+        shown.end();
+        match made? {
+            Ok(made) => all.push((target.to_string(), made)),
+            Err(error) => {
+                if error.stage() == StageResult::SetsMismatch {
+                    let dirs = netbsd::dirs(&context.dirs.cache, &project.name, target);
+                    misfits.push((target.to_string(), dirs));
+                }
+                broken.push(Broken {
+                    port: target.to_string(),
+                    stage: stage.to_string(),
+                    error,
+                });
+            }
+        }
+    }
+    print(&all, many, args.json)?;
+    let mut message = match &broken[..] {
+        [] => return Ok(Exit::Clean),
+        [one] if !many => return Err(with_patch(failed(&one.error), &misfits)),
+        many => together(many),
+    };
+    message.truncate(message.trim_end().len());
+    let exit = worst(&broken);
+    Err(with_patch(Failure { exit, message }, &misfits))
+}
+
+/// Adds the command that proposes the set lists which all ports of the run need.
+fn with_patch(mut failure: Failure, misfits: &[(String, Dirs)]) -> Failure {
+    if let [(_, dirs), ..] = misfits {
+        let source = &dirs.source;
+        failure.message +=
+            &format!("\n  a patch for the lists: fallout sets propose --tree {source}");
+    }
+    for (port, dirs) in misfits {
+        failure.message += &format!(" --port {port} --destdir {}", dirs.part("dest"));
+    }
+    failure
+}
+
+/// A stage of a port that failed, among others.
+struct Broken {
+    port: String,
+    stage: String,
+    error: BuildError,
+}
+
+fn worst(broken: &[Broken]) -> Exit {
+    let exits = broken.iter().map(|b| failed(&b.error).exit);
+    exits.max().unwrap_or(Exit::Findings)
+}
+
+/// The same fault on several ports is told once: the first line of a failure is the same then.
+fn together(broken: &[Broken]) -> String {
+    let first = |b: &Broken| {
+        let said = b.error.to_string();
+        said.lines().next().unwrap_or("").to_owned()
+    };
+    let mut groups: Vec<(String, Vec<&Broken>)> = Vec::new();
+    for one in broken {
+        let line = first(one);
+        match groups.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, group)) => group.push(one),
+            None => groups.push((line, vec![one])),
+        }
+    }
+    let told = groups.iter().map(|(_, group)| {
+        let on: Vec<String> = group
+            .iter()
+            .map(|b| format!("{} {}", b.port, b.stage))
+            .collect();
+        let message = failed(&group[0].error).message;
+        format!("on {}: {message}", on.join(", "))
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 /// Says what would be built.
-fn foretell(request: &Request<'_>, json: bool) -> Outcome {
-    let ahead = runtime()?
-        .block_on(netbsd::ahead(request))
-        .map_err(|e| failed(&e))?;
+fn foretell(requests: &[Request<'_>], json: bool) -> Outcome {
+    let runtime = runtime()?;
+    let mut all = Vec::new();
+    for request in requests {
+        let ahead = runtime
+            .block_on(netbsd::ahead(request))
+            .map_err(|e| failed(&e))?;
+        all.extend(ahead.into_iter().map(|one| (request.target, one)));
+    }
     let mut out = std::io::stdout().lock();
     if json {
-        let all: Vec<_> = ahead.iter().map(as_json).collect();
+        let all: Vec<_> = all
+            .iter()
+            .map(|(port, one)| as_json(&port.to_string(), one))
+            .collect();
         serde_json::to_writer_pretty(&mut out, &all).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        for one in &ahead {
+        let many = requests.iter().any(|r| r.target != requests[0].target);
+        for (port, one) in &all {
             let took = one.last_ms.map_or(String::new(), |ms| {
                 format!(
                     ", {:.0} s the last time",
@@ -99,7 +190,12 @@ fn foretell(request: &Request<'_>, json: bool) -> Outcome {
                 Deed::Parts(parts, _) => format!("only {}", Work::Parts(parts.clone())),
                 Deed::Built => format!("built{took}"),
             };
-            writeln!(out, "{} {}: {deed}", one.stage, one.key.short())?;
+            let port = if many {
+                format!("{port} ")
+            } else {
+                String::new()
+            };
+            writeln!(out, "{port}{} {}: {deed}", one.stage, one.key.short())?;
             for reason in &one.reasons {
                 let reason = text::line(reason.to_string().as_bytes(), 300);
                 writeln!(out, "  {reason}")?;
@@ -110,7 +206,7 @@ fn foretell(request: &Request<'_>, json: bool) -> Outcome {
     Ok(Exit::Clean)
 }
 
-fn as_json(one: &Ahead) -> serde_json::Value {
+fn as_json(port: &str, one: &Ahead) -> serde_json::Value {
     let (deed, parts) = match &one.deed {
         Deed::Found(_) => ("found", None),
         Deed::Renamed(_) => ("unchanged", None),
@@ -122,7 +218,7 @@ fn as_json(one: &Ahead) -> serde_json::Value {
         .map(|r| serde_json::json!({"first": r.first, "count": r.count, "why": r.why}))
         .collect();
     serde_json::json!({
-        "stage": one.stage.to_string(), "key": one.key, "deed": deed, "parts": parts,
+        "port": port, "stage": one.stage.to_string(), "key": one.key, "deed": deed, "parts": parts,
         "reasons": reasons, "last_ms": one.last_ms,
     })
 }
@@ -159,22 +255,22 @@ fn failed(error: &BuildError) -> Failure {
     };
     let message = match error {
         BuildError::Source { .. } => return Failure::usage(error),
-        error if error.stage() == StageResult::SetsMismatch => {
-            format!("{error}\n  a patch for the lists: fallout sets propose --help")
-        }
         error => error.to_string(),
     };
     Failure { exit, message }
 }
 
-fn print(made: &[Made], json: bool) -> Result<(), Failure> {
+fn print(all: &[(String, Vec<Made>)], many: bool, json: bool) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
+    let each = || {
+        all.iter()
+            .flat_map(|(port, made)| made.iter().map(move |m| (port, m)))
+    };
     if json {
-        let records: Vec<_> = made
-            .iter()
-            .map(|m| {
+        let records: Vec<_> = each()
+            .map(|(port, m)| {
                 serde_json::json!({
-                    "cached": m.cached, "parts": m.parts, "record": m.record,
+                    "port": port, "cached": m.cached, "parts": m.parts, "record": m.record,
                     "differ": m.checked.as_ref().map(|c| c.differ),
                 })
             })
@@ -183,13 +279,13 @@ fn print(made: &[Made], json: bool) -> Result<(), Failure> {
         writeln!(out)?;
         return Ok(out.flush()?);
     }
-    for Made {
-        record,
-        cached,
-        parts,
-        checked,
-    } in made
-    {
+    for (port, one) in each() {
+        let Made {
+            record,
+            cached,
+            parts,
+            checked,
+        } = one;
         let took = Duration::from_millis(record.took_ms).as_secs_f64();
         let how = match cached {
             true => "nothing has changed, build.sh was not called".to_owned(),
@@ -199,7 +295,12 @@ fn print(made: &[Made], json: bool) -> Result<(), Failure> {
             Some(parts) => format!("only {}, {how}", Work::Parts(parts.clone())),
             None => how,
         };
-        writeln!(out, "{} {}: {how}", record.stage, record.key.short())?;
+        let port = if many {
+            format!("{port} ")
+        } else {
+            String::new()
+        };
+        writeln!(out, "{port}{} {}: {how}", record.stage, record.key.short())?;
         for artifact in &record.artifacts {
             let size = artifact
                 .size_bytes
@@ -238,11 +339,13 @@ fn compared(checked: &Checked) -> String {
 /// What a person sees meanwhile: a bar on a terminal, a line now and then elsewhere.
 struct Shown {
     bar: Option<ProgressBar>,
+    /// The port, where there are several.
+    of: Option<String>,
     last: Mutex<(String, Option<Instant>)>,
 }
 
 impl Shown {
-    fn new() -> Self {
+    fn new(of: Option<String>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template("{elapsed_precise} {bar:20} {wide_msg}");
@@ -252,12 +355,17 @@ impl Shown {
         });
         Self {
             bar,
+            of,
             last: Mutex::default(),
         }
     }
 
     fn tell(&self, doing: &str, far: Option<(u64, u64)>) {
         let doing = text::line(doing.as_bytes(), 120);
+        let doing = match &self.of {
+            Some(port) => format!("{port} {doing}"),
+            None => doing,
+        };
         if let Some(bar) = &self.bar {
             if let Some((done, total)) = far {
                 bar.set_length(total);
@@ -284,5 +392,52 @@ impl Shown {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::{CompilerMessage, FailedStep};
+
+    fn broken(port: &str, stage: &str, step: &'static str, text: &str) -> Broken {
+        let message = CompilerMessage {
+            file: Some("sys/kern/kern_exec.c".to_owned()),
+            line: Some(7),
+            text: text.to_owned(),
+        };
+        Broken {
+            port: port.to_owned(),
+            stage: stage.to_owned(),
+            error: BuildError::Failed {
+                step: Box::new(FailedStep {
+                    name: step,
+                    dir: ".".into(),
+                    command: format!("sh build.sh -m {port}"),
+                    tail: String::new(),
+                    log: None,
+                }),
+                status: "exit status 1".to_owned(),
+                message: Some(message),
+            },
+        }
+    }
+
+    #[test]
+    fn the_same_fault_is_told_once() {
+        let kernel = "kernel=GENERIC";
+        let all = [
+            broken("vax", kernel, "kernel", "'l' undeclared"),
+            broken("alpha", kernel, "kernel", "'l' undeclared"),
+            broken("hppa", kernel, "tools", "no 'm4'"),
+        ];
+        insta::assert_snapshot!(together(&all), @r"
+        on vax kernel=GENERIC, alpha kernel=GENERIC: kernel failed: sys/kern/kern_exec.c:7: 'l' undeclared
+          in .: sh build.sh -m vax (exit status 1)
+        on hppa kernel=GENERIC: tools failed: sys/kern/kern_exec.c:7: no 'm4'
+          in .: sh build.sh -m hppa (exit status 1)
+        ");
+        assert_eq!(worst(&all), Exit::Findings);
+        assert!(all[2].error.is_of("tools") && !all[0].error.is_of("tools"));
     }
 }

@@ -79,7 +79,12 @@ pub(super) fn decide(
     let Some(record) = record.filter(same).map(Box::new) else {
         return ahead;
     };
-    ahead.deed = match (stage, stale.work) {
+    let work = match stale.work {
+        // The check of the lists is still to be passed.
+        Work::Nothing if record.unlisted => Work::Parts(Vec::new()),
+        work => work,
+    };
+    ahead.deed = match (stage, work) {
         (Stage::Tools | Stage::Kernel(_), _) | (_, Work::Whole) => Deed::Built,
         (_, Work::Nothing) => Deed::Renamed(record),
         (Stage::Distribution, Work::Parts(parts)) => Deed::Parts(parts, record),

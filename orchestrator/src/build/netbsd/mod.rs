@@ -24,6 +24,7 @@ mod disk;
 mod drive;
 mod keys;
 mod log;
+mod one;
 mod part;
 mod progress;
 pub(super) mod sandbox;
@@ -34,7 +35,7 @@ mod stale;
 mod variant;
 
 pub use ahead::{Ahead, Deed};
-pub use drive::{Made, Request, Tell, ahead, build};
+pub use drive::{Made, Request, Tell, ahead, build, dirs};
 pub use keys::Keys;
 pub use log::{Broken, BuildLog, Step};
 pub use part::Checked;

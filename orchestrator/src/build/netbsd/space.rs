@@ -56,6 +56,9 @@ pub struct Record {
     /// How often only parts of it were built since all of it was.
     #[serde(default)]
     pub parts: u32,
+    /// All of it is there, and the set lists do not fit.
+    #[serde(default)]
+    pub unlisted: bool,
     /// How long `build.sh` took, in milliseconds.
     pub took_ms: u64,
     /// What confined it.
@@ -142,7 +145,8 @@ impl Space {
 
     /// The record of a stage, if that is what `key` asks for and its artifacts are there.
     pub fn done(&self, stage: &Stage, key: &Key) -> Option<Record> {
-        self.last(stage, key).filter(|record| record.key == *key)
+        let last = self.last(stage, key)?;
+        (last.key == *key && !last.unlisted).then_some(last)
     }
 
     /// The record of a stage whatever it was built from, if its artifacts are there. Of kernels, which

@@ -386,6 +386,20 @@ async fn a_sets_mismatch_is_a_result_of_its_own() {
     place.commit("extra", "");
     let error = place.build("distribution", None).await.unwrap_err();
     assert_eq!(error.stage(), StageResult::SetsMismatch, "{error}");
+    // What was built is there: with other lists only the check is made again.
+    assert_eq!(
+        place.ahead("distribution", false).await,
+        "tools: found <- \ndistribution: only the check of the set lists <- "
+    );
+    place.commit("distrib/sets/lists/base/mi", "./x\n");
+    place.calls();
+    let made = place.build("distribution", None).await.unwrap();
+    assert_eq!(made[1].parts, Some(Vec::new()));
+    let calls = place.calls();
+    assert_eq!(calls.last().unwrap(), "nbmake -C distrib/sets checkflist");
+    assert!(!calls.iter().any(|c| c.starts_with("distribution")));
+    let again = place.build("distribution", None).await.unwrap();
+    assert_eq!(cached(&again), [("distribution", true)]);
 }
 
 #[tokio::test]

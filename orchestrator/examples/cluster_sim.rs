@@ -130,8 +130,9 @@ fn main() {
     };
     let mut schedule = Schedule::new(&plan, capacity);
     let mut desk = Desk::new(names.clone(), Limits::of(&cluster), 1);
+    let ways = schedule.ways();
     timed(&mut dispatcher, began);
-    let (mut handles, mut handle_of): (Vec<usize>, Vec<usize>) = (Vec::new(), vec![0; takes.len()]);
+    let mut handles: Vec<usize> = Vec::new();
     let mut tasks: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     let mut left = takes.clone();
     let (mut now, mut calls, mut most_calls, mut losses) = (Duration::ZERO, 0_u64, 0_u64, 0_u64);
@@ -154,7 +155,7 @@ fn main() {
             let job = &plan.jobs[ix];
             let limit = job.est.unwrap_or_default() * 4;
             let class = Class::of(&cluster, job.work.port(), job.cores, job.mem_mib, limit);
-            handle_of[ix] = desk.add(class);
+            desk.add(class, ways[ix]);
             handles.push(ix);
         }
         let mut spent = round.elapsed();

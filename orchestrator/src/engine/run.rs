@@ -84,6 +84,8 @@ pub(super) struct Dispatch {
     pub(super) emulators: BTreeMap<String, Option<String>>,
     /// The cluster that takes jobs, where there is one.
     pub(super) remote: Option<Remote>,
+    /// The estimated time of each job and of all that waits for it.
+    pub(super) ways: Vec<Duration>,
     /// Leave for jobs that are done here although others are done elsewhere.
     pub(super) here: Arc<Semaphore>,
 }
@@ -149,6 +151,7 @@ pub async fn execute(
         slowness: BTreeMap::new(),
         emulators: BTreeMap::new(),
         remote,
+        ways: Vec::new(),
         here,
     };
     dispatch.all().await;
@@ -165,6 +168,7 @@ pub async fn execute(
 impl Dispatch {
     async fn all(&mut self) {
         let mut schedule = Schedule::new(&self.plan, self.setup.reach());
+        self.ways = schedule.ways();
         for skip in schedule.refused().to_vec() {
             self.skipped(skip.job, StageResult::HostFailed, &skip.reason);
         }

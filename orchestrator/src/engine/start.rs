@@ -111,7 +111,7 @@ impl Dispatch {
             Work::Build { .. } => {
                 let image = needs.iter().find_map(|n| self.image(*n));
                 let job = self.plan.jobs[ix].clone();
-                let remote = self.remote_for(kind);
+                let remote = self.remote_for(ix);
                 tasks.spawn(async move {
                     let build = async {
                         let image = image.ok_or_else(lost)?;
@@ -138,7 +138,7 @@ impl Dispatch {
             }
             Work::Kernel { .. } => {
                 let job = self.plan.jobs[ix].clone();
-                let remote = self.remote_for(kind);
+                let remote = self.remote_for(ix);
                 tasks.spawn(async move {
                     let made = match remote {
                         Some(remote) => remote_kernel(&setup, job, &remote, &bus, &cancel).await,
@@ -187,7 +187,7 @@ impl Dispatch {
                     }));
                     return;
                 }
-                if let Some(remote) = self.remote_for(kind) {
+                if let Some(remote) = self.remote_for(ix) {
                     let parts = self.cell_parts(&id, &needs);
                     let mut job = self.plan.jobs[ix].clone();
                     job.key.clone_from(&key);
@@ -310,9 +310,11 @@ impl Dispatch {
         job.map_err(|e| self.notice(e.detail)).ok()
     }
 
-    /// The cluster, where it takes jobs of this kind.
-    fn remote_for(&self, kind: JobKind) -> Option<Remote> {
-        self.remote.clone().filter(|remote| remote.takes(kind))
+    /// The cluster, where it takes such jobs.
+    fn remote_for(&self, ix: usize) -> Option<Remote> {
+        let remote = self.remote.as_ref()?;
+        let takes = remote.takes(self.plan.jobs[ix].kind());
+        takes.then(|| remote.with_way(self.ways.get(ix).copied().unwrap_or_default()))
     }
 
     /// What a cell on a node needs.

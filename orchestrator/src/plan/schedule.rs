@@ -206,6 +206,11 @@ impl Schedule {
         }
     }
 
+    /// The estimated time of each job and of the longest chain behind it.
+    pub fn ways(&self) -> Vec<Duration> {
+        self.slots.iter().map(|slot| slot.way).collect()
+    }
+
     /// The jobs that cannot run on this machine, and those behind them.
     pub fn refused(&self) -> &[Skip] {
         &self.refused

@@ -28,6 +28,7 @@ pub(super) enum ToQueue {
     Add {
         name: String,
         class: Class,
+        way: Duration,
         tell: mpsc::UnboundedSender<Trouble>,
     },
     /// Its result is there, or nobody waits for it any more.
@@ -134,10 +135,15 @@ impl Queue {
     async fn hear(&mut self, said: ToQueue) {
         let now = self.now();
         match said {
-            ToQueue::Add { name, class, tell } => {
+            ToQueue::Add {
+                name,
+                class,
+                way,
+                tell,
+            } => {
                 let handle = match self.known.remove(&name) {
-                    Some((batch, task)) => self.desk.adopt(class, batch, task, now),
-                    None => self.desk.add(class),
+                    Some(place) => self.desk.adopt(class, way, place, now),
+                    None => self.desk.add(class, way),
                 };
                 self.by_handle.push(name.clone());
                 self.jobs.insert(name, Job { handle, tell });

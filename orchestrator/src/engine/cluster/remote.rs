@@ -35,9 +35,10 @@ const CELL_GRACE: Duration = Duration::from_secs(900);
 
 type Once = Arc<OnceCell<()>>;
 
-/// The cluster, as a run's dispatcher sees it. Cloneable.
+/// The cluster, as a run's dispatcher sees it, and how long the way is behind the job that it is asked
+/// for. Cloneable.
 #[derive(Clone)]
-pub(in crate::engine) struct Remote(Arc<Inner>);
+pub(in crate::engine) struct Remote(Arc<Inner>, Duration);
 
 struct Inner {
     setting: Setting,
@@ -69,16 +70,24 @@ impl Remote {
         let cwd = std::env::current_dir()
             .ok()
             .and_then(|d| Utf8PathBuf::from_path_buf(d).ok());
-        Ok(Self(Arc::new(Inner {
-            artifacts: order::artifacts(cluster)?,
-            cache: NodeCache::new(setup.dirs.cache.clone().into(), u64::MAX),
-            to_queue,
-            offered: Mutex::default(),
-            seen: Mutex::new(seen(run)?),
-            cwd: cwd.unwrap_or_else(|| "/".into()),
-            names,
-            setting,
-        })))
+        Ok(Self(
+            Arc::new(Inner {
+                artifacts: order::artifacts(cluster)?,
+                cache: NodeCache::new(setup.dirs.cache.clone().into(), u64::MAX),
+                to_queue,
+                offered: Mutex::default(),
+                seen: Mutex::new(seen(run)?),
+                cwd: cwd.unwrap_or_else(|| "/".into()),
+                names,
+                setting,
+            }),
+            Duration::ZERO,
+        ))
+    }
+
+    /// The same for a job with so long a way behind it.
+    pub(in crate::engine) fn with_way(&self, way: Duration) -> Self {
+        Self(Arc::clone(&self.0), way)
     }
 
     pub(in crate::engine) fn takes(&self, kind: JobKind) -> bool {
@@ -306,6 +315,7 @@ impl Remote {
         let add = ToQueue::Add {
             name: name.clone(),
             class,
+            way: self.1,
             tell,
         };
         let mut queued = false;

@@ -14,10 +14,14 @@
 //! - A job that is no longer in the queue has [`Limits::settle`] for its result to be seen: a shared
 //!   directory shows files late. Then it is lost and handed over again, each time later.
 //! - There is one call for all jobs at a time, whatever their number.
+//! - What has the longest way behind it goes first, and no more waits in the scheduler's queue than will
+//!   start soon ([`Limits::reserve`]): a long job that becomes ready late must not stand behind thousands
+//!   of short ones.
 //!
 //! Time is what the caller says, from any beginning.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::listing::{Phase, Row};
@@ -34,6 +38,8 @@ pub struct Limits {
     pub queued: u32,
     /// Jobs of one array.
     pub array: u32,
+    /// Jobs that may wait in the queue; a quarter of those that run where that is more.
+    pub reserve: u32,
     /// Submissions at one look.
     pub submissions: u32,
     /// How often a job may be lost.
@@ -57,6 +63,7 @@ impl Limits {
         Self {
             queued: cluster.queued_at_most,
             array: cluster.array_at_most,
+            reserve: cluster.array_at_most.max(64),
             submissions: 4,
             losses: cluster.losses,
             refusals: 3,
@@ -101,6 +108,8 @@ enum State {
 #[derive(Debug, Clone)]
 struct Slot {
     class: u32,
+    /// The estimated time of the job and of all that waits for it.
+    way: Duration,
     state: State,
     batch: u64,
     task: u32,
@@ -135,14 +144,15 @@ pub struct Desk {
     slots: Vec<Slot>,
     classes: Vec<Class>,
     class_ix: HashMap<Class, u32>,
-    /// Ready jobs by class, each with its turn.
-    ready: BTreeMap<u32, VecDeque<(u64, Handle)>>,
-    turn: u64,
+    /// Ready jobs by class, the longest way first.
+    ready: BTreeMap<u32, BTreeSet<(Reverse<Duration>, Handle)>>,
     /// Jobs that become ready at a time.
     later: BTreeSet<(Duration, Handle)>,
     batches: BTreeMap<u64, Batch>,
     next_batch: u64,
     in_queue: u32,
+    /// Of these, what ran at the last listing.
+    running: u32,
     hold_until: Duration,
     /// At most so many jobs in the next array: halved by every refusal.
     array_now: u32,
@@ -159,11 +169,11 @@ impl Desk {
             classes: Vec::new(),
             class_ix: HashMap::new(),
             ready: BTreeMap::new(),
-            turn: 0,
             later: BTreeSet::new(),
             batches: BTreeMap::new(),
             next_batch,
             in_queue: 0,
+            running: 0,
             hold_until: Duration::ZERO,
             array_now: limits.array.max(1),
             listings: 0,
@@ -180,11 +190,12 @@ impl Desk {
         ix
     }
 
-    /// A job that is to be submitted.
-    pub fn add(&mut self, class: Class) -> Handle {
+    /// A job that is to be submitted. `way` is the estimated time of it and of all that waits for it.
+    pub fn add(&mut self, class: Class, way: Duration) -> Handle {
         let class = self.class(class);
         self.slots.push(Slot {
             class,
+            way,
             state: State::Ready,
             batch: 0,
             task: 0,
@@ -198,11 +209,18 @@ impl Desk {
 
     /// A job that an earlier process may have submitted as this task of this batch, or may have been
     /// about to: listings tell, from `now` on.
-    pub fn adopt(&mut self, class: Class, batch: u64, task: u32, now: Duration) -> Handle {
+    pub fn adopt(
+        &mut self,
+        class: Class,
+        way: Duration,
+        (batch, task): (u64, u32),
+        now: Duration,
+    ) -> Handle {
         let class = self.class(class);
         self.next_batch = self.next_batch.max(batch + 1);
         self.slots.push(Slot {
             class,
+            way,
             state: State::Queued { gone_since: None },
             batch,
             task,
@@ -227,9 +245,8 @@ impl Desk {
 
     fn get_ready(&mut self, job: Handle) {
         self.slots[job].state = State::Ready;
-        self.turn += 1;
         let queue = self.ready.entry(self.slots[job].class).or_default();
-        queue.push_back((self.turn, job));
+        queue.insert((Reverse(self.slots[job].way), job));
     }
 
     /// What to submit now. Every submission must be answered: [`Self::accepted`] or
@@ -249,10 +266,11 @@ impl Desk {
             return out;
         }
         while out.len() < self.limits.submissions as usize {
-            let room = self.limits.queued.saturating_sub(self.in_queue);
+            let soon = self.running + self.limits.reserve.max(self.running / 4);
+            let room = self.limits.queued.min(soon).saturating_sub(self.in_queue);
             let first = self.ready.iter().filter_map(|(class, queue)| {
-                let (turn, _) = queue.front()?;
-                Some((*turn, *class))
+                let first = queue.first()?;
+                Some((*first, *class))
             });
             let Some((_, class)) = first.min().filter(|_| room > 0) else {
                 break;
@@ -262,7 +280,7 @@ impl Desk {
             let mut jobs = Vec::new();
             if let Some(queue) = self.ready.get_mut(&class) {
                 while jobs.len() < most
-                    && let Some((_, job)) = queue.pop_front()
+                    && let Some((_, job)) = queue.pop_first()
                 {
                     let slot = &mut self.slots[job];
                     // What was finished while it waited is passed by.
@@ -330,10 +348,7 @@ impl Desk {
                 self.array_now = (self.array_now / 2).max(1);
                 self.hold_until = now + self.limits.pause;
                 for job in self.take_out(batch) {
-                    // They had their turn: they stay in front of what came later.
-                    self.slots[job].state = State::Ready;
-                    let queue = self.ready.entry(self.slots[job].class).or_default();
-                    queue.push_front((0, job));
+                    self.get_ready(job);
                 }
                 Vec::new()
             }
@@ -352,12 +367,12 @@ impl Desk {
         }
     }
 
-    /// Takes all open jobs out of a batch, the last first, and forgets the batch.
+    /// Takes all open jobs out of a batch, and forgets the batch.
     fn take_out(&mut self, batch: u64) -> Vec<Handle> {
         let Some(of) = self.batches.remove(&batch) else {
             return Vec::new();
         };
-        let jobs: Vec<Handle> = of.jobs.into_iter().flatten().rev().collect();
+        let jobs: Vec<Handle> = of.jobs.into_iter().flatten().collect();
         self.in_queue -= jobs.len() as u32;
         jobs
     }
@@ -461,6 +476,7 @@ impl Desk {
                 };
             }
         }
+        self.running = 0;
         let (mut lost, mut cancel, mut unsubmitted) = (Vec::new(), Vec::new(), Vec::new());
         for (&batch, of) in &self.batches {
             match of.answer {
@@ -476,6 +492,7 @@ impl Desk {
                     for job in of.jobs.iter().flatten() {
                         let slot = &mut self.slots[*job];
                         let seen = slot.seen.filter(|(at, _)| *at == number).map(|(_, p)| p);
+                        self.running += u32::from(seen == Some(Phase::Running));
                         match (seen, slot.state) {
                             (Some(Phase::Waiting | Phase::Running), _) => {
                                 slot.state = State::Queued { gone_since: None };
@@ -504,7 +521,7 @@ impl Desk {
             }
         }
         for batch in unsubmitted {
-            for job in self.take_out(batch).into_iter().rev() {
+            for job in self.take_out(batch) {
                 self.get_ready(job);
             }
         }

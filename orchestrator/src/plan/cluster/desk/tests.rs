@@ -34,7 +34,7 @@ fn list(desk: &mut Desk, asked: u64, now: u64, text: &str) -> (Vec<Loss>, Vec<St
 fn alike_jobs_are_arrays_within_the_limits() {
     let mut desk = desk();
     for n in 0..14 {
-        desk.add(class("p", if n == 2 { 500 } else { 10 }));
+        desk.add(class("p", if n == 2 { 500 } else { 10 }), secs(100 - n));
     }
     let out = desk.submissions(secs(0));
     let shape: Vec<Vec<Handle>> = out.iter().map(|s| s.jobs.clone()).collect();
@@ -53,9 +53,35 @@ fn alike_jobs_are_arrays_within_the_limits() {
 }
 
 #[test]
+fn the_longest_way_goes_first_and_no_more_waits_than_starts_soon() {
+    let cluster: Cluster = serde_yaml::from_str("format: 1\nexecutor: slurm\nstore: /s\n").unwrap();
+    let names = submit::names(&cluster, "0123456789ab", &cluster.store);
+    let mut limits = Limits::of(&cluster);
+    limits.reserve = 8;
+    let mut desk = Desk::new(names, limits, 1);
+    for n in 0..200 {
+        desk.add(class("p", 10), secs(n));
+    }
+    let first = desk.submissions(secs(0)).remove(0);
+    assert_eq!(first.jobs, (192..200).rev().collect::<Vec<_>>());
+    desk.accepted(first.batch, 1, secs(0));
+    // One that has become ready meanwhile overtakes what waits here.
+    let late = desk.add(class("p", 10), secs(999));
+    assert!(desk.submissions(secs(2)).is_empty());
+    let six = "1_[6,7]|PENDING|fallout-0123456789ab:1|Priority\n1_0|RUNNING|fallout-0123456789ab:1|None\n";
+    let six = six.to_owned()
+        + &(1..6)
+            .map(|t| format!("1_{t}|RUNNING|fallout-0123456789ab:1|None\n"))
+            .collect::<String>();
+    list(&mut desk, 4, 4, &six);
+    let next = desk.submissions(secs(4)).remove(0);
+    assert_eq!((next.jobs[0], next.jobs.len()), (late, 6));
+}
+
+#[test]
 fn a_lost_answer_is_looked_for_and_not_given_again() {
     let mut desk = desk();
-    desk.add(class("p", 10));
+    desk.add(class("p", 10), secs(1));
     let first = desk.submissions(secs(0)).remove(0);
     desk.refused(first.batch, &Refusal::Unsure("timed out".into()), secs(5));
     // It had gone through after all.
@@ -78,7 +104,7 @@ fn a_lost_answer_is_looked_for_and_not_given_again() {
     );
     assert!(desk.runs(0));
 
-    let other = desk.add(class("p", 10));
+    let other = desk.add(class("p", 10), secs(1));
     let second = desk.submissions(secs(100)).remove(0);
     desk.refused(
         second.batch,
@@ -107,7 +133,7 @@ fn a_lost_answer_is_looked_for_and_not_given_again() {
 #[test]
 fn what_leaves_the_queue_without_a_result_is_lost_and_tried_again_later_each_time() {
     let mut desk = desk();
-    let job = desk.add(class("p", 10));
+    let job = desk.add(class("p", 10), secs(1));
     let mut now = 1;
     for loss in 1..=11 {
         let out = loop {
@@ -134,7 +160,7 @@ fn what_leaves_the_queue_without_a_result_is_lost_and_tried_again_later_each_tim
 fn limits_of_the_site_halve_arrays_and_nodes_that_refuse_are_left_out() {
     let mut desk = desk();
     for _ in 0..8 {
-        desk.add(class("p", 10));
+        desk.add(class("p", 10), secs(1));
     }
     let out = desk.submissions(secs(0));
     assert_eq!(out.len(), 2);
@@ -164,7 +190,7 @@ fn limits_of_the_site_halve_arrays_and_nodes_that_refuse_are_left_out() {
             }
         }
     }
-    let never = desk.add(class("p", 10));
+    let never = desk.add(class("p", 10), secs(1));
     desk.finished(1);
     let out = desk.submissions(secs(2000));
     let lost = desk.refused(
@@ -178,8 +204,8 @@ fn limits_of_the_site_halve_arrays_and_nodes_that_refuse_are_left_out() {
 #[test]
 fn an_earlier_process_s_jobs_are_taken_over() {
     let mut desk = desk();
-    let running = desk.adopt(class("p", 10), 6, 1, secs(0));
-    let never_sent = desk.adopt(class("p", 10), 7, 0, secs(0));
+    let running = desk.adopt(class("p", 10), secs(1), (6, 1), secs(0));
+    let never_sent = desk.adopt(class("p", 10), secs(1), (7, 0), secs(0));
     assert!(desk.submissions(secs(1)).is_empty());
     list(
         &mut desk,
@@ -210,7 +236,7 @@ proptest! {
     fn every_job_ends_once(dice in proptest::collection::vec(0u8..20, 50..400), jobs in 1usize..30) {
         let mut desk = desk();
         for n in 0..jobs {
-            desk.add(class("p", 10 + 100 * (n as u64 % 2)));
+            desk.add(class("p", 10 + 100 * (n as u64 % 2)), secs(n as u64 % 7));
         }
         let mut queue: Vec<(u64, u32, Handle)> = Vec::new();
         let mut ended = vec![false; jobs];

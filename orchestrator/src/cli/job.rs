@@ -81,3 +81,26 @@ async fn listen(cancel: CancellationToken) {
     }
     cancel.cancel();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Selection;
+    use crate::plan::Resolved;
+    use camino::Utf8Path;
+
+    /// A job's order carries its part of the matrix: what is read back must be what was written.
+    #[test]
+    fn a_matrix_survives_the_way_to_a_node() {
+        let root = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let context = Context::new(Some(root.join("images")), 0).unwrap();
+        for name in ["quickstart", "test", "kernel", "upstream"] {
+            let file = root.join(format!("matrices/{name}.yaml"));
+            let resolved = context.load(&file, &Selection::default()).unwrap().resolved;
+            let resolved = resolved.located(&root);
+            let text = serde_json::to_string(&resolved).unwrap();
+            let read: Resolved = serde_json::from_str(&text).unwrap();
+            assert_eq!(read, resolved, "{name}");
+        }
+    }
+}

@@ -28,3 +28,6 @@ pub use node::{NodeEnd, do_job, job_of_batch};
 pub use order::{JobOrder, Setting};
 pub(super) use progress::Watch;
 pub(super) use remote::{CellParts, Remote};
+
+#[cfg(test)]
+mod tests;

@@ -159,8 +159,9 @@ impl Queue {
                 self.lost(loss);
             }
             ToQueue::Stop { cancel } => {
-                self.stopped = true;
-                if cancel && self.desk.in_queue() > 0 {
+                // Every job says so; once is enough.
+                let first = !std::mem::replace(&mut self.stopped, true);
+                if first && cancel && self.desk.in_queue() > 0 {
                     let said = slurm::run("scancel", &submit::scancel(&self.names)).await;
                     if !said.ok {
                         self.tell_once(format!("scancel: {}", said.stderr.trim()));

@@ -1,0 +1,122 @@
+//! A run on a real Slurm of this machine (two nodes on loopback, `ci/slurm/cluster`): a build and a cell on
+//! nodes, fallout killed in the middle, the jobs taken over, and the verdict of a run without a cluster.
+
+#[path = "support/lab.rs"]
+#[allow(dead_code, reason = "shared with an example that uses more of it")]
+mod lab;
+#[path = "support/tiny.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod tiny;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use lab::Lab;
+use tiny::Fallout;
+
+/// The directories of all jobs in the store.
+fn jobs(lab: &Lab) -> Vec<PathBuf> {
+    let below = |dir: PathBuf| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|e| e.path()).collect::<Vec<_>>()
+    };
+    let runs = below(lab.store().join("jobs"));
+    let dirs = runs.into_iter().flat_map(below);
+    dirs.filter(|dir| dir.join("order.json").exists()).collect()
+}
+
+fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(240);
+    while !there() {
+        assert!(Instant::now() < until, "no {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_run_on_slurm_survives_its_dispatcher_and_ends_with_the_verdict_of_one_machine() {
+    if !lab::is_installed() {
+        // ci/setup --with-tests installs it wherever the archive has it.
+        eprintln!("SKIPPED: no slurmctld, slurmd, munged and sbatch on this machine");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody has built these sources before, so that a node must.
+    let unique = dir.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let body = |n| match n {
+        3 => format!("atf_tc_fail(\"planted {unique}\");"),
+        _ => "usleep(400000);".to_owned(),
+    };
+    let fields = ["repeats: {failed: 1, crashed: 1}"];
+    let matrix = tiny::write(
+        dir.path(),
+        &tiny::programs(2, 6, body),
+        "amd64",
+        &fields,
+        "",
+    );
+    let binary = Path::new(env!("CARGO_BIN_EXE_fallout"));
+    let lab = Lab::start(binary, 2, "");
+    let fallout = Fallout::new(binary);
+    let settings = lab.settings();
+    let start = |words: &[&str]| {
+        let mut command = fallout.command(words);
+        command.env("SLURM_CONF", lab.conf());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut child = start(&[
+        "run",
+        matrix.to_str().unwrap(),
+        "--fresh",
+        "--json",
+        "--cluster",
+        settings.to_str().unwrap(),
+    ]);
+    wait_for("attempt in the run's log", || {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        fallout.log().contains("attempt_done")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let queued = lab.slurm("squeue", &["--noheader", "--format=%i"]);
+    assert_eq!(
+        queued.lines().count(),
+        1,
+        "the cell goes on without fallout"
+    );
+    let output = start(&["resume", "last", "--json"])
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let there = tiny::report(&output);
+
+    // One build and one cell, each started once, whoever watched them.
+    let jobs = jobs(&lab);
+    assert_eq!(jobs.len(), 2);
+    for job in &jobs {
+        let claims = std::fs::read_dir(job.join("claims")).unwrap().count();
+        assert_eq!(claims, 1, "{} was started more than once", job.display());
+        assert!(job.join("result.json").exists());
+    }
+    // Every event of the node's is in the run's log once, for all that it was read twice.
+    let attempts = fallout.log().matches("\"attempt_done\"").count();
+    let cell = &there["cells"][0];
+    assert_eq!(attempts, tiny::attempts(cell).len());
+    let console = cell["guests"][0]["console"].as_str().unwrap();
+    let runs = std::fs::read_dir(fallout.state.path().join("fallout/runs")).unwrap();
+    let cells = runs.flatten().next().unwrap().path().join("cells");
+    let cell_dir = std::fs::read_dir(cells)
+        .unwrap()
+        .flatten()
+        .next()
+        .unwrap()
+        .path();
+    assert!(std::fs::metadata(cell_dir.join(console)).unwrap().len() > 0);
+
+    let here = Fallout::new(binary).run(&matrix, 2);
+    assert_eq!(tiny::outcomes(&there), tiny::outcomes(&here));
+    assert_eq!(tiny::findings(&there), tiny::findings(&here));
+    assert_eq!(lab.live_emulators(), [0; 0]);
+}

@@ -1,0 +1,93 @@
+//! A Slurm cluster of this machine alone, for tests: see `ci/slurm/cluster`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Whether Slurm is installed here.
+pub fn is_installed() -> bool {
+    let places = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+    ["slurmctld", "slurmd", "munged", "sbatch"]
+        .iter()
+        .all(|program| places.iter().any(|p| Path::new(p).join(program).exists()))
+}
+
+/// A cluster with a store; both end with this.
+pub struct Lab {
+    pub dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// Starts one. Nodes run `fallout` and keep what they fetch apart from each other.
+    pub fn start(fallout: &Path, nodes: u32, more: &str) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("fl")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let lab = Self { dir };
+        lab.cluster(&["start"], &[&nodes.to_string()]);
+        let text = format!(
+            "format: 1\nexecutor: slurm\nstore: store\ninterval: 500ms\nnode: {{program: {}, cache: 'cache-{{node}}'}}\n{more}",
+            fallout.display()
+        );
+        std::fs::write(lab.settings(), text).unwrap();
+        lab
+    }
+
+    pub fn settings(&self) -> PathBuf {
+        self.dir.path().join("cluster.yaml")
+    }
+
+    pub fn conf(&self) -> PathBuf {
+        self.dir.path().join("slurm/slurm.conf")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// `ci/slurm/cluster WHAT DIR WORDS…`; panics where it fails.
+    pub fn cluster(&self, what: &[&str], words: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/slurm/cluster");
+        let output = Command::new(script)
+            .args(what)
+            .arg(self.dir.path().join("slurm"))
+            .args(words)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{what:?} {words:?}: {errors}");
+    }
+
+    /// A command of Slurm's.
+    pub fn slurm(&self, program: &str, words: &[&str]) -> String {
+        let output = Command::new(program)
+            .args(words)
+            .env("SLURM_CONF", self.conf())
+            .output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    }
+
+    /// Emulators that run what this cluster's nodes have fetched.
+    pub fn live_emulators(&self) -> Vec<i32> {
+        let mine = self.dir.path().to_str().unwrap();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|p| p.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|pid| {
+                let read = |what| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+                read("comm").starts_with(b"qemu")
+                    && String::from_utf8_lossy(&read("cmdline")).contains(mine)
+            })
+            .collect()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/slurm/cluster");
+        let _ = Command::new(script)
+            .arg("stop")
+            .arg(self.dir.path().join("slurm"))
+            .output();
+    }
+}

@@ -8,8 +8,8 @@
 //!
 //! Words: rounds, ports, seed. Each round has one to three faults out of: a node dies (and comes back), a
 //! slurmd dies, the controller is restarted, fallout is killed (and resumed), the store is full (as root: it
-//! is a small file system) or cannot be reached for seconds, a node's processes are stopped for seconds and go
-//! on as if nothing had been, as behind a network that is cut.
+//! is a small file system) or cannot be reached for seconds, a node is cut off (its processes and its slurmd are
+//! stopped) until Slurm has given it up, and goes on as if nothing had been.
 
 #[path = "../tests/support/lab.rs"]
 #[allow(dead_code, reason = "shared with a test that uses more of it")]
@@ -177,11 +177,15 @@ fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice) -> bool {
                 std::fs::rename(&away, &jobs).expect("the store comes back");
             }
         }
-        // A node from which nothing comes, and which then goes on as if nothing had been.
+        // Nothing comes from a node for so long that Slurm gives it up and starts its jobs elsewhere;
+        // then it goes on as if nothing had been.
         _ => {
-            let pids = of_node(lab, &node);
+            let mut pids = of_node(lab, &node);
+            let slurmd = lab.dir.path().join(format!("slurm/run/slurmd-{node}.pid"));
+            let slurmd = std::fs::read_to_string(slurmd).unwrap_or_default();
+            pids.extend((!slurmd.is_empty()).then(|| slurmd.trim().to_owned()));
             signal("-STOP", &pids);
-            std::thread::sleep(pause);
+            std::thread::sleep(Duration::from_secs(20) + pause);
             signal("-CONT", &pids);
         }
     }

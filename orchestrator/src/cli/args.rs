@@ -374,6 +374,10 @@ pub struct BuildArgs {
     /// Build all of the stage, whatever has changed
     #[arg(long)]
     pub full: bool,
+    /// Find the commit that broke the stage, a compiler's error or a set list: GOOD..BAD, or `series` for
+    /// the patch. Exit status: 1 found, 0 not in these, 3 not sure
+    #[arg(long, value_name = "GOOD..BAD", conflicts_with_all = ["dry_run", "full"])]
+    pub bisect: Option<String>,
     /// Print what was made as JSON
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,6 @@
 //! `fallout bisect`: which patch of the series, or which commit, brought a failure.
 
-use crate::engine::bisect::{self, Ended, Known, News, Order, Tried, Wanted};
+use crate::engine::bisect::{self, Ended, Known, Named, News, Order, Tried, Wanted};
 use crate::engine::bus::Bus;
 use crate::engine::revisions::{self, Revision};
 use crate::host::text;
@@ -70,11 +70,16 @@ pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
     } else {
         print(&render(&ended, &revisions, &what))?;
     }
-    Ok(match (ended.sure, ended.answer.place) {
+    Ok(exit(&ended))
+}
+
+/// 1 found, 0 not in these revisions, 3 not sure.
+pub(super) fn exit(ended: &Ended) -> Exit {
+    match (ended.sure, ended.answer.place) {
         (true, Place::Within { .. }) => Exit::Findings,
         (true, _) => Exit::Clean,
         (false, _) => Exit::Host,
-    })
+    }
 }
 
 /// What is looked for, from what the run has seen.
@@ -144,7 +149,7 @@ fn line(news: &News<'_>, revisions: &[Revision]) -> String {
     )
 }
 
-fn render(ended: &Ended, revisions: &[Revision], what: &str) -> String {
+pub(super) fn render(ended: &Ended, revisions: &[impl Named], what: &str) -> String {
     let mut out = format!("{}\n\n", ended.sentence(what, revisions));
     let rows = revisions.iter().zip(&ended.counts).zip(&ended.left_out);
     for (at, ((revision, count), out_because)) in rows.enumerate() {
@@ -159,20 +164,21 @@ fn render(ended: &Ended, revisions: &[Revision], what: &str) -> String {
         };
         out.push_str(&format!(
             "{mark} {:<14} {seen:<22} {}\n",
-            revision.name, revision.subject
+            revision.name(),
+            revision.subject()
         ));
     }
     out.push_str(&format!("\n{} tries made for this answer\n", ended.tries));
     out
 }
 
-fn json(ended: &Ended, revisions: &[Revision], what: &str) -> serde_json::Value {
+pub(super) fn json(ended: &Ended, revisions: &[impl Named], what: &str) -> serde_json::Value {
     let rows = revisions.iter().zip(&ended.counts).zip(&ended.left_out);
     let rows: Vec<_> = rows
         .map(|((revision, count), left_out)| {
             serde_json::json!({
-                "name": revision.name,
-                "subject": revision.subject,
+                "name": revision.name(),
+                "subject": revision.subject(),
                 "bad": count.bad,
                 "total": count.total,
                 "left_out": left_out,

@@ -9,11 +9,15 @@ use camino::Utf8Path;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::BuildArgs;
+use super::bisect;
 use super::context::{Context, load_project};
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 use crate::build::BuildError;
 use crate::build::netbsd::{self, Ahead, Checked, Deed, Dirs, Made, Request, Work};
 use crate::build::source;
+use crate::engine::bisect::{Named, Tried};
+use crate::engine::breaks;
 use crate::host::git;
 use crate::host::machine::Machine;
 use crate::host::text;
@@ -65,6 +69,13 @@ pub fn run(context: &Context, args: &BuildArgs) -> Outcome {
         let stages = |target| args.stage.iter().map(move |stage| (target, stage));
         args.port.iter().flat_map(stages)
     };
+    if let Some(range) = &args.bisect {
+        let ([target], [stage]) = (&args.port[..], &args.stage[..]) else {
+            let message = "--bisect looks for what broke one stage of one port: give one of each";
+            return Err(Failure::usage(message));
+        };
+        return search(&request(target, stage), range, args.json);
+    }
     if args.dry_run {
         let requests: Vec<_> = points().map(|(t, s)| request(t, s)).collect();
         return foretell(&requests, args.json);
@@ -155,6 +166,49 @@ fn together(broken: &[Broken]) -> String {
         format!("on {}: {message}", on.join(", "))
     });
     told.collect::<Vec<_>>().join("\n")
+}
+
+/// Finds what broke the stage.
+fn search(request: &Request<'_>, range: &str, json: bool) -> Outcome {
+    let revisions = match range {
+        "series" => breaks::series(request.project, request.cache)?,
+        range => breaks::commits(request.project, request.cache, range, request.patches)?,
+    };
+    let shown = Shown::new(None);
+    let tell = |doing: &str, far: Option<(u64, u64)>| shown.tell(doing, far);
+    let mut news = |news: breaks::News<'_>| {
+        let word = match news.tried {
+            Tried::Bad => "broken".to_owned(),
+            Tried::Good => "not broken".to_owned(),
+            Tried::Other { why } => {
+                format!("broken otherwise: {}", text::line(why.as_bytes(), 160))
+            }
+        };
+        let (name, subject) = (news.revision.name(), news.revision.subject());
+        shown.line(&format!("{name} {subject}: {word}"));
+    };
+    let work = breaks::search(&revisions, request, &tell, &mut news);
+    let found = failure::until_interrupted(runtime()?, work);
+    shown.end();
+    let Some(found) = found else {
+        let message = "interrupted: the same command begins with what is built";
+        return Err(Failure::interrupted(message));
+    };
+    let Some((wanted, ended)) = found? else {
+        let last = revisions.last().map_or("?", Named::name);
+        return Err(Failure::usage(format!(
+            "{} is not broken at {last}: there is nothing to search for",
+            request.stage
+        )));
+    };
+    let what = text::line(wanted.words().as_bytes(), 300);
+    let out = match json {
+        true => serde_json::to_string_pretty(&bisect::json(&ended, &revisions, &what))
+            .map_err(Failure::internal)?,
+        false => bisect::render(&ended, &revisions, &what),
+    };
+    super::drive::print(&out)?;
+    Ok(bisect::exit(&ended))
 }
 
 /// Says what would be built.
@@ -386,6 +440,15 @@ impl Shown {
         });
         // A closed standard error is no reason to stop.
         let _ = writeln!(std::io::stderr(), "{doing}{far}");
+    }
+
+    /// A line that stays.
+    fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            // A closed standard error is no reason to stop.
+            None => _ = writeln!(std::io::stderr(), "{line}"),
+        }
     }
 
     fn end(&self) {

@@ -415,12 +415,20 @@ pub fn judge(wanted: &Wanted, seen: &[Seen]) -> Tried {
     }
 }
 
+/// What a revision is called.
+pub trait Named {
+    /// `series 3/7`, or the commit's abbreviated hash.
+    fn name(&self) -> &str;
+    /// What came in with it. Untrusted text.
+    fn subject(&self) -> &str;
+}
+
 impl Ended {
     /// The answer as a sentence. `what` names the failure.
-    pub fn sentence(&self, what: &str, revisions: &[Revision]) -> String {
+    pub fn sentence(&self, what: &str, revisions: &[impl Named]) -> String {
         let sure = 100.0 * self.answer.probability;
         let name = |at: usize| match revisions.get(at) {
-            Some(r) => format!("{} ({})", r.subject, r.name),
+            Some(r) => format!("{} ({})", r.subject(), r.name()),
             None => format!("revision {at}"),
         };
         let place = match self.answer.place {

@@ -15,6 +15,7 @@ pub mod ancestry;
 pub mod baseline;
 pub mod bench;
 pub mod bisect;
+pub mod breaks;
 pub mod bus;
 pub mod cell;
 pub mod cluster;

@@ -14,6 +14,7 @@ use crate::model::{Key, Project};
 
 use super::RunError;
 use super::ancestry::{Ancestry, short};
+use super::bisect::Named;
 use super::facts::Setup;
 
 /// One revision: what it is called, and how the suite comes to be at it.
@@ -34,6 +35,16 @@ enum At {
     Patches(Option<Utf8PathBuf>),
     /// At this commit.
     Commit(Arc<Ancestry>, String),
+}
+
+impl Named for Revision {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn subject(&self) -> &str {
+        &self.subject
+    }
 }
 
 impl Revision {
@@ -78,7 +89,7 @@ pub fn series(setup: &Setup, suite: &str) -> Result<Vec<Revision>, RunError> {
 }
 
 /// A quilt series of these patches, in a directory that is named by its content.
-fn prefix(patches: &[Patch], base: &Utf8Path) -> Result<Utf8PathBuf, RunError> {
+pub(super) fn prefix(patches: &[Patch], base: &Utf8Path) -> Result<Utf8PathBuf, RunError> {
     let host = |e: files::FileError| RunError::Host(e.to_string());
     let mut names = String::new();
     let mut parts: Vec<&[u8]> = Vec::new();

@@ -234,7 +234,7 @@ fn foretell(requests: &[Request<'_>], json: bool) -> Outcome {
         for (port, one) in &all {
             let took = one.last_ms.map_or(String::new(), |ms| {
                 format!(
-                    ", {:.0} s the last time",
+                    ", up to {:.0} s by earlier ones",
                     Duration::from_millis(ms).as_secs_f64()
                 )
             });

@@ -31,7 +31,7 @@ pub struct Ahead {
     pub deed: Deed,
     /// Why; empty where nothing is known of an earlier build.
     pub reasons: Vec<Reason>,
-    /// How long its last build took, in milliseconds.
+    /// How long building most of it took before, in milliseconds.
     pub last_ms: Option<u64>,
 }
 

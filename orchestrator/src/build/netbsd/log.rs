@@ -24,6 +24,8 @@ use crate::host::text;
 
 /// Steps that are kept; a release has some thousands.
 const MAX_STEPS: usize = 50_000;
+/// Without a step for so long, what is compiled becomes one.
+const LANDMARK_MS: u64 = 2000;
 /// Lines that are looked at for the cause of a failure.
 const RECENT: usize = 600;
 /// The longest name that is kept, in characters.
@@ -132,6 +134,9 @@ impl BuildLog {
             }
         }
         let doing = doing(&line);
+        if let Some(name) = &doing {
+            self.landmark(name, at);
+        }
         if self.stop.is_none() {
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
@@ -139,6 +144,19 @@ impl BuildLog {
             self.recent.push_back((self.target.clone(), line));
         }
         doing
+    }
+
+    /// A kernel is one directory: what is compiled now and then is a step too, or nothing would tell how
+    /// far it is.
+    fn landmark(&mut self, name: &str, at: Duration) {
+        let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        let last_ms = self.steps.last().map_or(0, |s| s.began_ms);
+        if self.steps.len() < MAX_STEPS && at_ms.saturating_sub(last_ms) >= LANDMARK_MS {
+            self.steps.push(Step {
+                name: name.to_owned(),
+                began_ms: at_ms,
+            });
+        }
     }
 
     /// `===> Successful make release` and its kin.

@@ -50,6 +50,28 @@ fn a_makefile_that_make_does_not_understand() {
 }
 
 #[test]
+fn what_a_kernel_compiles_tells_how_far_it_is() {
+    let mut reader = BuildLog::new(places("vax"));
+    for i in 0..1000 {
+        let line = format!("#   compile  GENERIC/f{i}.o");
+        reader.line(line.as_bytes(), Duration::from_millis(i * 100));
+    }
+    assert_eq!(reader.steps().len(), 49);
+    let earlier = Earlier {
+        steps: reader.steps().to_vec(),
+        total_ms: 100_000,
+        tree: String::new(),
+    };
+    let mut along = Progress::new(&earlier);
+    // Another order, and not all of them.
+    let far =
+        |along: &mut Progress, i: u64| along.step(&format!("compile GENERIC/f{i}.o")).unwrap().0;
+    assert_eq!(far(&mut along, 20), 2_000);
+    assert_eq!(far(&mut along, 500), 50_000);
+    assert_eq!(far(&mut along, 40), 50_000);
+}
+
+#[test]
 fn a_kernel_without_tools() {
     let reader = read(
         include_str!("../../../tests/fixtures/build/kernel-no-tools.log"),

@@ -17,6 +17,21 @@ pub struct Earlier {
     pub tree: String,
 }
 
+impl Earlier {
+    /// What is kept of this and a later build: the later one, but where it took less than half as long,
+    /// for then most was there already and it tells nothing of how long a whole one takes.
+    #[must_use]
+    pub fn followed_by(self, later: &Self) -> Self {
+        match later.total_ms.saturating_mul(2) < self.total_ms {
+            true => Self {
+                tree: later.tree.clone(),
+                ..self
+            },
+            false => later.clone(),
+        }
+    }
+}
+
 /// Follows a build along an earlier one.
 #[derive(Debug)]
 pub struct Progress {
@@ -53,6 +68,19 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_build_does_not_hide_how_long_a_whole_one_takes() {
+        let of = |total_ms, tree: &str| Earlier {
+            steps: Vec::new(),
+            total_ms,
+            tree: tree.to_owned(),
+        };
+        let kept = of(200, "a").followed_by(&of(3, "b"));
+        assert_eq!((kept.total_ms, kept.tree.as_str()), (200, "b"));
+        assert_eq!(of(200, "a").followed_by(&of(150, "b")), of(150, "b"));
+        assert_eq!(of(3, "a").followed_by(&of(200, "b")), of(200, "b"));
+    }
 
     #[test]
     fn progress_follows_the_earlier_build_and_never_goes_back() {

@@ -168,7 +168,8 @@ impl Space {
             Ok::<(), BuildError>(write_atomic(&path, &text.doing("write", &path)?)?)
         };
         if !steps.steps.is_empty() || steps.total_ms > 0 {
-            write(self.steps(stage), serde_json::to_vec(steps))?;
+            let kept = self.earlier(stage).followed_by(steps);
+            write(self.steps(stage), serde_json::to_vec(&kept))?;
         }
         let note = self.note(stage, &record.key);
         write(note, serde_json::to_vec_pretty(record))

@@ -29,7 +29,7 @@ pub(super) enum ToQueue {
         name: String,
         class: Class,
         way: Duration,
-        tell: mpsc::UnboundedSender<Trouble>,
+        tell: mpsc::UnboundedSender<ToJob>,
     },
     /// Its result is there, or nobody waits for it any more.
     Finished { name: String },
@@ -45,10 +45,11 @@ pub(super) enum ToQueue {
 
 /// What the queue tells a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) why: String,
-    /// It will not be tried again.
-    pub(super) gave_up: bool,
+pub(super) enum ToJob {
+    /// Its files may have changed: it runs, or has left the queue.
+    Look,
+    /// It went astray; if it was given up, it will not be tried again.
+    Lost { why: String, gave_up: bool },
 }
 
 /// Jobs that come within this are submitted together.
@@ -58,7 +59,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 
 struct Job {
     handle: Handle,
-    tell: mpsc::UnboundedSender<Trouble>,
+    tell: mpsc::UnboundedSender<ToJob>,
 }
 
 pub(super) struct Queue {
@@ -185,7 +186,7 @@ impl Queue {
         for loss in losses {
             let name = &self.by_handle[loss.job];
             if let Some(job) = self.jobs.get(name) {
-                let _ = job.tell.send(Trouble {
+                let _ = job.tell.send(ToJob::Lost {
                     why: loss.why,
                     gave_up: loss.gave_up,
                 });
@@ -264,6 +265,7 @@ impl Queue {
         if !said.ok {
             // The scheduler is away: what runs goes on without it, and results are seen all the same.
             self.tell_once(format!("squeue: {}; it is asked again", said.stderr.trim()));
+            self.wake(|_| true);
             return;
         }
         let (rows, strange) = parse_listing(&said.stdout);
@@ -275,6 +277,14 @@ impl Queue {
             slurm::run("scancel", &cancel).await;
         }
         self.lost(losses);
+        self.wake(|handle| self.desk.is_active(handle));
+    }
+
+    /// Lets jobs look at their files. Those that only wait have nothing to see: looking costs the store.
+    fn wake(&self, which: impl Fn(Handle) -> bool) {
+        for job in self.jobs.values().filter(|job| which(job.handle)) {
+            let _ = job.tell.send(ToJob::Look);
+        }
     }
 }
 

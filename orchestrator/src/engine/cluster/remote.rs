@@ -22,8 +22,10 @@ use crate::store::runs::RunDir;
 
 use super::order::{self, Ended, JobDir, JobOrder, JobResult, Setting};
 use super::progress::{Progress, Watch, seen};
-use super::queue::{Queue, ToQueue, Trouble};
+use super::queue::{Queue, ToJob, ToQueue};
 
+/// How often a job looks at its files without being told.
+const SELDOM: Duration = Duration::from_secs(30);
 /// How long a run that is ended waits for its jobs' last words.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How long a store that cannot be written is tried again.
@@ -320,7 +322,6 @@ impl Remote {
         };
         let mut queued = false;
         let mut stop_at: Option<Instant> = None;
-        let mut tick = tokio::time::interval(self.cluster().interval);
         let mut add = Some(add);
         let mut given_up = None;
         let end = loop {
@@ -358,8 +359,10 @@ impl Remote {
             if stop_at.is_some_and(|at| Instant::now() >= at) {
                 break Err(interrupted());
             }
+            // The queue says when there may be something to see; this is for what it does not know of.
+            let soon = stop_at.map_or(SELDOM, |_| self.cluster().interval);
             tokio::select! {
-                _ = tick.tick() => {}
+                () = tokio::time::sleep(soon) => {}
                 () = watch.cancel.cancelled(), if stop_at.is_none() => {
                     self.stop();
                     let wait = match self.0.setting.leave.is_cancelled() {
@@ -368,11 +371,18 @@ impl Remote {
                     };
                     stop_at = Some(Instant::now() + wait);
                 }
-                Some(Trouble { why, gave_up }) = troubles.recv() => {
-                    if gave_up {
-                        given_up = Some(why);
-                    } else if progress.refused.is_none() {
-                        watch.notice(format!("{}: {why}; handed over again", job.name));
+                Some(word) = troubles.recv() => {
+                    let mut said = Some(word);
+                    while let Some(word) = said {
+                        match word {
+                            ToJob::Look => {}
+                            ToJob::Lost { why, gave_up: true } => given_up = Some(why),
+                            ToJob::Lost { why, .. } if progress.refused.is_none() => {
+                                watch.notice(format!("{}: {why}; handed over again", job.name));
+                            }
+                            ToJob::Lost { .. } => {}
+                        }
+                        said = troubles.try_recv().ok();
                     }
                 }
             }

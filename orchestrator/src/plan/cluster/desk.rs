@@ -537,6 +537,17 @@ impl Desk {
         seen.is_some_and(|(at, phase)| at == self.listings && phase == Phase::Running)
     }
 
+    /// Whether there may be news of a job: it runs, or has left the queue.
+    pub fn is_active(&self, job: Handle) -> bool {
+        let gone = matches!(
+            self.slots[job].state,
+            State::Queued {
+                gone_since: Some(_)
+            }
+        );
+        gone || self.runs(job)
+    }
+
     /// Jobs that the scheduler has, or may have.
     pub fn in_queue(&self) -> u32 {
         self.in_queue

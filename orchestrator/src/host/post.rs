@@ -185,3 +185,96 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     said
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// What a forge is sent, and what comes of its answer.
+    async fn told(
+        forge: Forge,
+        state: CommitState,
+        answer: &str,
+    ) -> (String, Value, Result<(), String>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = Status {
+            forge,
+            api: format!("http://{}/api/", listener.local_addr().unwrap()),
+            project: "net bsd/src".to_owned(),
+            token_file: "t".into(),
+        };
+        let answer = answer.to_owned();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            loop {
+                let text = String::from_utf8_lossy(&got).into_owned();
+                if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                    let head = head.to_lowercase();
+                    let length = head
+                        .lines()
+                        .find_map(|l| l.strip_prefix("content-length: "));
+                    if body.len() >= length.unwrap().parse().unwrap() {
+                        let reply = format!(
+                            "HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                        );
+                        stream.write_all(reply.as_bytes()).await.unwrap();
+                        return (head, serde_json::from_str(body).unwrap());
+                    }
+                }
+                let mut some = [0; 1024];
+                let n = stream.read(&mut some).await.unwrap();
+                got.extend_from_slice(&some[..n]);
+            }
+        });
+        let what = CommitStatus {
+            commit: "4f2c1e",
+            context: "fallout",
+            state,
+            description: "two findings",
+            link: None,
+        };
+        let result = status(&client().unwrap(), &to, "secret", &what).await;
+        let (head, body) = served.await.unwrap();
+        (head, body, result)
+    }
+
+    #[tokio::test]
+    async fn github_is_told_with_what_it_insists_on() {
+        let (head, body, result) = told(Forge::Github, CommitState::Error, "201 Created").await;
+        assert_eq!(result, Ok(()));
+        assert!(
+            head.starts_with("post /api/repos/net%20bsd/src/statuses/4f2c1e http/1.1"),
+            "{head}"
+        );
+        for wanted in [
+            "authorization: bearer secret",
+            "accept: application/vnd.github+json",
+            "user-agent: fallout",
+        ] {
+            assert!(head.contains(wanted), "{wanted} in {head}");
+        }
+        let wanted = json!({"state": "error", "context": "fallout", "description": "two findings"});
+        assert_eq!(body, wanted);
+    }
+
+    #[tokio::test]
+    async fn gitlab_has_words_and_an_address_of_its_own() {
+        let (head, body, result) = told(Forge::Gitlab, CommitState::Failure, "201 Created").await;
+        assert_eq!(result, Ok(()));
+        let address = "post /api/projects/net%20bsd%2fsrc/statuses/4f2c1e ";
+        assert!(head.starts_with(address), "{head}");
+        assert!(head.contains("private-token: secret"), "{head}");
+        let wanted = json!({"state": "failed", "name": "fallout", "description": "two findings"});
+        assert_eq!(body, wanted);
+        let (_, body, _) = told(Forge::Gitlab, CommitState::Error, "201 Created").await;
+        assert_eq!(body["state"], "canceled");
+    }
+
+    #[tokio::test]
+    async fn a_forge_that_refuses_is_named_by_its_answer() {
+        let (_, _, result) = told(Forge::Github, CommitState::Success, "401 Unauthorized").await;
+        assert_eq!(result, Err("answered 401 Unauthorized".to_owned()));
+    }
+}

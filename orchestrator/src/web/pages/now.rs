@@ -35,7 +35,11 @@ pub async fn page(State(app): State<App>) -> Answer {
     let page = Page {
         live: live.into_iter().map(views::run).collect(),
         waiting: open.iter().filter(|j| j.state == JobState::Queued).count(),
-        jobs: open.iter().take(12).map(views::job).collect(),
+        jobs: open
+            .iter()
+            .take(12)
+            .map(|j| views::job(j, &app.runs))
+            .collect(),
         last: over.into_iter().take(10).map(views::run).collect(),
         findings,
         load: load.unwrap_or_default(),

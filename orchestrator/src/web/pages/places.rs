@@ -215,7 +215,7 @@ pub async fn revision(State(app): State<App>, PathOf(revision): PathOf<String>) 
     }
     Ok(show(&Revision {
         revision: views::name(&revision),
-        jobs: jobs.iter().map(views::job).collect(),
+        jobs: jobs.iter().map(|j| views::job(j, &app.runs)).collect(),
         runs,
     }))
 }

@@ -37,11 +37,11 @@ pub async fn page(State(app): State<App>, QueryOf(from): QueryOf<Before>) -> Ans
     let more = rows.len() > JOBS as usize;
     let shown = &rows[..rows.len().min(JOBS as usize)];
     Ok(show(&Page {
-        open: open.iter().map(views::job).collect(),
+        open: open.iter().map(|j| views::job(j, &app.runs)).collect(),
         over: shown
             .iter()
             .filter(|j| j.state.is_over())
-            .map(views::job)
+            .map(|j| views::job(j, &app.runs))
             .collect(),
         next: shown
             .last()

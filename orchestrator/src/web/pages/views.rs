@@ -1,5 +1,6 @@
 //! What several pages show: rows of the index and the queue as cleaned strings.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -134,7 +135,9 @@ pub struct JobView {
     pub took: String,
 }
 
-pub fn job(job: &Job) -> JobView {
+/// A job; its run is linked to where it came so far as to have one below `runs`.
+pub fn job(job: &Job, runs: &Path) -> JobView {
+    let run = job.run.as_deref().filter(|run| runs.join(run).is_dir());
     JobView {
         id: job.id,
         repository: name(&job.change.repository),
@@ -151,7 +154,7 @@ pub fn job(job: &Job) -> JobView {
             (JobState::Failed, _) => "failed",
             (JobState::Done | JobState::Cancelled, _) => "missed",
         },
-        run: name(job.run.as_deref().unwrap_or_default()),
+        run: name(run.unwrap_or_default()),
         note: clean(&job.note, 300),
         findings: match job.findings {
             None => String::new(),

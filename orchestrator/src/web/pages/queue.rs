@@ -29,18 +29,20 @@ struct Page {
 /// The page.
 pub async fn page(State(app): State<App>, QueryOf(from): QueryOf<Before>) -> Answer {
     let before = number(from.before.as_deref())?;
-    let rows = app.queue.list(before, JOBS + 1).await?;
+    // What is open is asked first: a job that ends in between is shown as open, not nowhere.
     let open = match before {
         None => app.queue.open_jobs(200).await?,
         Some(_) => Vec::new(),
     };
+    let rows = app.queue.list(before, JOBS + 1).await?;
+    let shown_open = |id: i64| open.iter().any(|j| j.id == id);
     let more = rows.len() > JOBS as usize;
     let shown = &rows[..rows.len().min(JOBS as usize)];
     Ok(show(&Page {
         open: open.iter().map(|j| views::job(j, &app.runs)).collect(),
         over: shown
             .iter()
-            .filter(|j| j.state.is_over())
+            .filter(|j| j.state.is_over() && !shown_open(j.id))
             .map(|j| views::job(j, &app.runs))
             .collect(),
         next: shown

@@ -127,6 +127,11 @@ impl BuildLog {
             if self.stop.is_none() {
                 self.stop = Some(self.first_stop(target, code));
             }
+        } else if let Some(code) = line.strip_prefix("*** Error code ") {
+            // Of the target that the lines before it name.
+            if let Some(stop) = &mut self.stop {
+                stop.code = stop.code.or(code.trim().parse().ok());
+            }
         } else if let Some(dir) = stopped_in(&line) {
             let dir = self.places.relative(dir);
             if let Some(stop) = &mut self.stop {
@@ -265,8 +270,12 @@ fn doing(line: &str) -> Option<String> {
         .then(|| clip(&format!("{verb} {what}")))
 }
 
-/// `*** [target] Error code 1`, `*** [target] Signal 9`, `*** Failed target:  x`.
+/// `*** [target] Error code 1`, `*** [target] Signal 9`; and `*** Failed target:  x`, as make says it that
+/// runs one job at a time.
 fn stop(line: &str) -> Option<(&str, Option<i32>)> {
+    if let Some(target) = line.strip_prefix("*** Failed target:") {
+        return Some((target.trim(), None));
+    }
     let rest = line.strip_prefix("*** [")?;
     let (target, how) = rest.rsplit_once("] ")?;
     if let Some(code) = how.strip_prefix("Error code ") {

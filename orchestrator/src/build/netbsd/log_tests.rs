@@ -50,6 +50,15 @@ fn a_makefile_that_make_does_not_understand() {
 }
 
 #[test]
+fn a_check_of_the_lists_that_is_made_alone() {
+    let log = include_str!("../../../tests/fixtures/build/checkflist-alone.log");
+    let broken = read(log, "amd64").broken().unwrap();
+    assert!(broken.is_sets_mismatch());
+    assert_eq!(broken.signature, "distrib/sets checkflist");
+    assert_eq!(broken.code, Some(1));
+}
+
+#[test]
 fn what_a_kernel_compiles_tells_how_far_it_is() {
     let mut reader = BuildLog::new(places("vax"));
     for i in 0..1000 {

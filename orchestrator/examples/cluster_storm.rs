@@ -24,7 +24,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::Lab;
-use tiny::Fallout;
+use tiny::{Dice, Fallout};
 
 const FAULTS: [&str; 7] = [
     "node killed",
@@ -35,17 +35,6 @@ const FAULTS: [&str; 7] = [
     "network cut",
     "store full",
 ];
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
 
 fn suite(dir: &Path, ports: &str) -> std::path::PathBuf {
     let body = |n| match n {

@@ -69,16 +69,7 @@ impl Lab {
 
     /// Emulators that run what this cluster's nodes have fetched.
     pub fn live_emulators(&self) -> Vec<i32> {
-        let mine = self.dir.path().to_str().unwrap();
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        processes
-            .filter_map(|p| p.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| {
-                let read = |what| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-                read("comm").starts_with(b"qemu")
-                    && String::from_utf8_lossy(&read("cmdline")).contains(mine)
-            })
-            .collect()
+        super::tiny::emulators_of(self.dir.path())
     }
 }
 

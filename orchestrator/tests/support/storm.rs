@@ -6,19 +6,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::tiny::{self, Fallout};
-
-/// A generator of our own: a seed gives the same moments, as far as the machine allows.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
+use super::tiny::{self, Dice, Fallout};
 
 /// What the storm rages over, and how.
 pub struct Over<'a> {

@@ -128,16 +128,34 @@ impl Fallout {
 
     /// Emulators that live and belong to this state directory, by their command lines.
     pub fn live_emulators(&self) -> Vec<i32> {
-        let mine = self.state.path().to_str().unwrap();
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        processes
-            .filter_map(|p| p.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| {
-                let read = |what| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-                read("comm").starts_with(b"qemu")
-                    && String::from_utf8_lossy(&read("cmdline")).contains(mine)
-            })
-            .collect()
+        emulators_of(self.state.path())
+    }
+}
+
+/// Emulators that live and name this directory in their command lines.
+pub fn emulators_of(dir: &Path) -> Vec<i32> {
+    let mine = dir.to_str().unwrap();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|p| p.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            let read = |what| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+            read("comm").starts_with(b"qemu")
+                && String::from_utf8_lossy(&read("cmdline")).contains(mine)
+        })
+        .collect()
+}
+
+/// A generator of our own: a seed gives the same moments, as far as the machine allows. Never 0.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below this.
+    pub fn roll(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
     }
 }
 

@@ -44,6 +44,11 @@ impl Place {
         }
         found
     }
+
+    async fn fetch(&self, key: &str, to: &Path) -> Result<Option<u64>> {
+        let tmp = self.path("tmp");
+        self.artifacts.fetch(&name(key), to, &tmp).await
+    }
 }
 
 fn name(key: &str) -> Name {
@@ -59,11 +64,7 @@ async fn a_directory_comes_back_as_it_was_and_is_uploaded_once() {
     assert!(!place.offer("k", &dir).await.unwrap());
     assert!(place.artifacts.has(&name("k")).await.unwrap());
     let to = place.path("cache/builds/k");
-    let size = place
-        .artifacts
-        .fetch(&name("k"), &to, &place.path("tmp"))
-        .await
-        .unwrap();
+    let size = place.fetch("k", &to).await.unwrap();
     assert_eq!(size, Some(3_000_010));
     let hash = |dir: &Path| {
         crate::host::files::content_hash(camino::Utf8Path::from_path(dir).unwrap()).unwrap()
@@ -76,10 +77,7 @@ async fn a_directory_comes_back_as_it_was_and_is_uploaded_once() {
             .await
             .unwrap()
     );
-    let absent = place
-        .artifacts
-        .fetch(&name("none"), &place.path("x"), &place.path("tmp"))
-        .await;
+    let absent = place.fetch("none", &place.path("x")).await;
     assert_eq!(absent.unwrap(), None);
     assert_eq!(
         std::fs::read_dir(place.path("tmp")).unwrap().count(),
@@ -99,22 +97,11 @@ async fn damage_is_seen_when_it_is_read_and_heals_when_it_is_offered_again() {
     bytes[middle] ^= 1;
     std::fs::write(&object, &bytes).unwrap();
     let to = place.path("cache/builds/k");
-    let error = place
-        .artifacts
-        .fetch(&name("k"), &to, &place.path("tmp"))
-        .await
-        .unwrap_err();
+    let error = place.fetch("k", &to).await.unwrap_err();
     assert!(matches!(error, ArtifactError::Damaged { .. }), "{error}");
     assert!(!to.exists());
     assert!(place.offer("k", &dir).await.unwrap());
-    assert!(
-        place
-            .artifacts
-            .fetch(&name("k"), &to, &place.path("tmp"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(place.fetch("k", &to).await.unwrap().is_some());
     // A cut object has another length: it is not taken for the whole one.
     std::fs::write(&object, &bytes[..middle]).unwrap();
     assert!(!place.artifacts.has(&name("k")).await.unwrap());
@@ -128,14 +115,7 @@ async fn writers_of_one_key_do_not_harm_each_other() {
     let done: Vec<Result<bool>> = futures_util::future::join_all(offers).await;
     assert!(done.into_iter().all(|r| r.is_ok()));
     let to = place.path("got");
-    assert!(
-        place
-            .artifacts
-            .fetch(&name("k"), &to, &place.path("tmp"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(place.fetch("k", &to).await.unwrap().is_some());
     assert!(
         place
             .objects()

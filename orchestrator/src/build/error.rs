@@ -156,30 +156,29 @@ impl BuildError {
         }
     }
 
-    /// Whether it is of a step of this name.
-    pub fn is_of(&self, name: &str) -> bool {
+    /// The step at which it happened, where there is one.
+    fn step(&self) -> Option<&FailedStep> {
         match self {
             Self::Failed { step, .. }
             | Self::Options { step, .. }
             | Self::Release { step, .. }
             | Self::TimedOut { step, .. }
             | Self::TooLarge { step, .. }
-            | Self::Exhausted { step, .. } => step.name == name,
-            _ => false,
+            | Self::Exhausted { step, .. } => Some(step),
+            _ => None,
         }
+    }
+
+    /// Whether it is of a step of this name.
+    pub fn is_of(&self, name: &str) -> bool {
+        self.step().is_some_and(|step| step.name == name)
     }
 
     /// Where the whole log is.
     pub fn log(&self) -> Option<&Utf8Path> {
         match self {
-            Self::Failed { step, .. }
-            | Self::Options { step, .. }
-            | Self::Release { step, .. }
-            | Self::TimedOut { step, .. }
-            | Self::TooLarge { step, .. }
-            | Self::Exhausted { step, .. } => step.log.as_deref(),
             Self::Compat { log, .. } => Some(log),
-            _ => None,
+            _ => self.step()?.log.as_deref(),
         }
     }
 }

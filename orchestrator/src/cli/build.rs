@@ -188,7 +188,7 @@ fn search(request: &Request<'_>, range: &str, json: bool) -> Outcome {
         shown.line(&format!("{name} {subject}: {word}"));
     };
     let work = breaks::search(&revisions, request, &tell, &mut news);
-    let found = failure::until_interrupted(runtime()?, work);
+    let found = failure::until_interrupted(failure::runtime()?, work);
     shown.end();
     let Some(found) = found else {
         let message = "interrupted: the same command begins with what is built";
@@ -213,7 +213,7 @@ fn search(request: &Request<'_>, range: &str, json: bool) -> Outcome {
 
 /// Says what would be built.
 fn foretell(requests: &[Request<'_>], json: bool) -> Outcome {
-    let runtime = runtime()?;
+    let runtime = failure::runtime()?;
     let mut all = Vec::new();
     for request in requests {
         let ahead = runtime
@@ -277,29 +277,14 @@ fn as_json(port: &str, one: &Ahead) -> serde_json::Value {
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start: {e}")))
-}
-
 /// Builds until it is done or the user ends it.
 fn carry_out(
     request: &Request<'_>,
     shown: &Shown,
 ) -> Result<Result<Vec<Made>, BuildError>, Failure> {
-    let runtime = runtime()?;
     let tell = |doing: &str, far: Option<(u64, u64)>| shown.tell(doing, far);
-    runtime.block_on(async {
-        tokio::select! {
-            made = netbsd::build(request, &tell) => Ok(made),
-            _ = tokio::signal::ctrl_c() => Err(Failure {
-                exit: Exit::Interrupted,
-                message: "interrupted: the same command goes on from here".to_owned(),
-            }),
-        }
-    })
+    let made = failure::until_interrupted(failure::runtime()?, netbsd::build(request, &tell));
+    made.ok_or_else(|| Failure::interrupted("interrupted: the same command goes on from here"))
 }
 
 fn failed(error: &BuildError) -> Failure {

@@ -75,6 +75,22 @@ fn told(error: GitError) -> RunError {
     }
 }
 
+/// The repository of a source and the commit of a name in it; none where it has no such. One on this
+/// machine is read where it is. Blocks.
+pub(super) fn commit_in(
+    source: &GitSource,
+    name: &str,
+    cache: &Utf8Path,
+) -> Result<(Utf8PathBuf, Option<String>), RunError> {
+    match source.dir().and_then(git::repository) {
+        Some(repository) => {
+            let commit = history::commit(&repository, name).map_err(told)?;
+            Ok((repository, commit))
+        }
+        None => git::ensure_commit(cache, &source.url, name).map_err(told),
+    }
+}
+
 impl Ancestry {
     /// The history of what is tested of a suite. A remote repository is fetched. Blocks.
     pub fn of(setup: &Setup, suite: &Suite, pushed: Option<&Pushed>) -> Result<Self, RunError> {
@@ -103,14 +119,7 @@ impl Ancestry {
 
     fn of_git(suite: &Suite, git: &GitSource, cache: &Utf8Path) -> Result<Self, RunError> {
         let (url, revision) = (&git.url, &git.revision);
-        let here = git.dir().and_then(git::repository);
-        let (repository, head) = match here {
-            Some(repository) => {
-                let head = history::commit(&repository, revision).map_err(told)?;
-                (repository, head)
-            }
-            None => git::ensure_commit(cache, url, revision).map_err(told)?,
-        };
+        let (repository, head) = commit_in(git, revision, cache)?;
         let head = head.ok_or_else(|| {
             told(GitError::NoRevision {
                 url: url.clone(),
@@ -222,10 +231,7 @@ impl Ancestry {
     /// The commits of a range, oldest first, the good one in front, with their subjects. Blocks.
     pub fn range(&self, good: &str, bad: &str) -> Result<Vec<(String, String)>, RunError> {
         let (good, bad) = (self.commit(good)?, self.commit(bad)?);
-        let subject = history::subject(&self.repository, &good).map_err(told)?;
-        let mut all = vec![(good.clone(), subject)];
-        all.extend(history::between(&self.repository, &good, &bad).map_err(told)?);
-        Ok(all)
+        history::range(&self.repository, &good, &bad).map_err(told)
     }
 
     /// A commit's tree. Blocks.

@@ -23,7 +23,7 @@ use crate::verdict::bisect::{Bisect, Next, Settings};
 use crate::verdict::chance::Count;
 
 use super::RunError;
-use super::ancestry::short;
+use super::ancestry::{commit_in, short};
 use super::bisect::{Ended, Named, Tried, build_line};
 use super::revisions::prefix;
 
@@ -57,10 +57,8 @@ pub fn commits(
     range: &str,
     patches: Option<&Series>,
 ) -> Result<Vec<Revision>, RunError> {
-    let ends = range.split_once("..");
-    let ends = ends.filter(|(a, b)| !a.is_empty() && !b.is_empty());
     let wrong = |what: String| Err(RunError::Input(what));
-    let Some((good, bad)) = ends else {
+    let Some((good, bad)) = history::ends(range) else {
         return wrong(format!(
             "'{range}' is not a range: expected GOOD..BAD, or 'series'"
         ));
@@ -68,25 +66,14 @@ pub fn commits(
     let Some(from) = &project.source.git else {
         return wrong("source.git is missing: commits are those of its repository".to_owned());
     };
-    let told = |e: git::GitError| RunError::Host(e.to_string());
     let find = |name: &str| {
-        // A repository on this machine is read where it is.
-        let (repository, commit) = match git::repository(Utf8Path::new(&from.url)) {
-            Some(own) => {
-                let commit = history::commit(&own, name).map_err(told)?;
-                (own, commit)
-            }
-            None => git::ensure_commit(cache, &from.url, name).map_err(told)?,
-        };
+        let (repository, commit) = commit_in(from, name, cache)?;
         let lacks = || RunError::Input(format!("{} has no revision '{name}'", from.url));
         Ok::<_, RunError>((repository, commit.ok_or_else(lacks)?))
     };
     let ((_, good), (repository, bad)) = (find(good)?, find(bad)?);
-    let mut all = vec![(
-        good.clone(),
-        history::subject(&repository, &good).map_err(told)?,
-    )];
-    all.extend(history::between(&repository, &good, &bad).map_err(told)?);
+    let all = history::range(&repository, &good, &bad);
+    let all = all.map_err(|e| RunError::Host(e.to_string()))?;
     if all.len() < 2 {
         return wrong(format!("{range}: no commits between the two"));
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::host::files;
 use crate::host::series::{self, Patch};
+use crate::host::{files, history};
 use crate::model::{Key, Project};
 
 use super::RunError;
@@ -115,8 +115,7 @@ pub(super) fn prefix(patches: &[Patch], base: &Utf8Path) -> Result<Utf8PathBuf, 
 /// The commits of a range `A..B` in the repository of the suite's source, oldest first, A in front.
 /// Only the first parents are followed: what a merge brought came in with the merge. Blocks.
 pub fn commits(setup: &Setup, suite: &str, range: &str) -> Result<Vec<Revision>, RunError> {
-    let ends = range.split_once("..");
-    let Some((good, bad)) = ends.filter(|(a, b)| !a.is_empty() && !b.is_empty()) else {
+    let Some((good, bad)) = history::ends(range) else {
         let message = format!("'{range}' is not a range: expected GOOD..BAD");
         return Err(RunError::Input(message));
     };

@@ -86,6 +86,23 @@ pub fn between(
         .collect())
 }
 
+/// The two ends of `GOOD..BAD`; none where it is not written so.
+pub fn ends(range: &str) -> Option<(&str, &str)> {
+    let ends = range.split_once("..");
+    ends.filter(|(good, bad)| !good.is_empty() && !bad.is_empty())
+}
+
+/// The same with `good` in front, which a search begins with. Blocks.
+pub fn range(
+    repository: &Utf8Path,
+    good: &str,
+    bad: &str,
+) -> Result<Vec<(String, String)>, GitError> {
+    let mut all = vec![(good.to_owned(), subject(repository, good)?)];
+    all.extend(between(repository, good, bad)?);
+    Ok(all)
+}
+
 /// A commit's subject, as one line. Blocks.
 pub fn subject(repository: &Utf8Path, commit: &str) -> Result<String, GitError> {
     let mut command = reading(repository);

@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "tell/",
     "crash/",
     "guest/command.rs",
+    "image/release/layout.rs",
     "guest/health.rs",
     "engine/ledger.rs",
 ];

@@ -137,6 +137,9 @@ pub enum ImageError {
         /// What the source recipe's stage said.
         source: Box<super::source::SourceError>,
     },
+    /// A release, or a file of it, is not there.
+    #[error(transparent)]
+    Release(#[from] super::release::ReleaseError),
     /// The work was ended from outside.
     #[error("stopped")]
     Stopped,

@@ -24,6 +24,7 @@ pub mod make;
 pub mod manifest;
 pub mod modules;
 pub mod overlay;
+pub mod release;
 pub mod resolve;
 pub mod source;
 pub mod sysroot;

@@ -146,6 +146,8 @@ async fn ran(place: &Place, commit: &str, old: Option<&str>, mut report: RunRepo
             ports: vec![],
             suites: vec![],
             source_dir: ".".into(),
+            bisect: 0,
+            search: None,
         },
         priority: Priority::Push,
         policy: Policy::Each,

@@ -10,8 +10,8 @@ mod search;
 mod signoff;
 
 pub use daemon::{
-    DaemonArgs, ExportArgs, ExportFormat, GcArgs, HistoryArgs, HookCommand, ImportArgs,
-    ImportFormat, LogFormat, QueueArgs, TokenCommand, TryArgs,
+    DaemonArgs, ExportArgs, ExportFormat, FarArgs, GcArgs, HistoryArgs, HookCommand, ImportArgs,
+    ImportFormat, LogFormat, OrderArgs, QueueArgs, TokenCommand, TryArgs,
 };
 pub use search::{
     BenchArgs, BisectArgs, FailureArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs,
@@ -151,6 +151,11 @@ pub enum Command {
     /// Show the daemon's queue, or cancel a job of it
     #[command(after_help = "Examples:\n  fallout queue\n  fallout queue --cancel 12")]
     Queue(QueueArgs),
+    /// Have a daemon run a commit by one of its rules
+    #[command(
+        after_help = "Example:\n  fallout order portable push refs/heads/main --token-file ~/.fallout-token"
+    )]
+    Order(OrderArgs),
     /// Set up git's hook that tells the daemon of pushes
     #[command(subcommand)]
     Hook(HookCommand),
@@ -278,6 +283,9 @@ pub struct ShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// The daemon
+    #[command(flatten)]
+    pub far: FarArgs,
 }
 
 /// `fallout diff`
@@ -292,6 +300,9 @@ pub struct DiffArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// The daemon
+    #[command(flatten)]
+    pub far: FarArgs,
 }
 
 /// `fallout report`
@@ -306,6 +317,9 @@ pub struct ReportArgs {
     /// The file to write [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
+    /// The daemon
+    #[command(flatten)]
+    pub far: FarArgs,
 }
 
 /// The forms of a report.
@@ -428,6 +442,9 @@ pub struct ConsoleArgs {
     /// The cell, SUITE/PORT/VARIANT/SIDE, with its run in front where it is not the last one
     #[arg(required = true, num_args = 1..=2, value_names = ["[RUN] CELL"])]
     pub words: Vec<String>,
+    /// The daemon
+    #[command(flatten)]
+    pub far: FarArgs,
 }
 
 impl ConsoleArgs {

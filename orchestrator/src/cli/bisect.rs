@@ -4,7 +4,7 @@ use crate::engine::bisect::{self, Ended, Known, Named, News, Order, Tried, Wante
 use crate::engine::bus::Bus;
 use crate::engine::revisions::{self, Revision};
 use crate::host::text;
-use crate::model::{CellId, Side, StageResult};
+use crate::model::{CellId, Side};
 use crate::verdict::bisect::Place;
 use crate::verdict::chance::Count;
 
@@ -20,7 +20,7 @@ pub fn run(context: &Context, args: &BisectArgs) -> Outcome {
     let setup = &subject.setup;
     let suite = &subject.cell.id.suite;
     let revisions = match &args.range {
-        Some(range) => revisions::commits(setup, suite, range)?,
+        Some(range) => revisions::commits(setup, suite, range, None)?,
         None => revisions::series(setup, suite)?,
     };
     let wanted = wanted(&subject, args)?;
@@ -84,25 +84,16 @@ pub(super) fn exit(ended: &Ended) -> Exit {
 
 /// What is looked for, from what the run has seen.
 fn wanted(subject: &Subject, args: &BisectArgs) -> Result<Wanted, Failure> {
-    if subject.cell.stage == StageResult::BuildFailed {
-        let detail = subject.cell.detail.as_deref().unwrap_or_default();
-        return Ok(Wanted::Build {
-            line: bisect::build_line(detail),
-        });
-    }
-    let bad = subject.bad().ok_or_else(|| {
+    let mut wanted = Wanted::of(&subject.cell, Some(&subject.case)).ok_or_else(|| {
         Failure::usage(format!(
             "{} did not fail on {} in run {}: there is nothing to bisect",
             args.about.failure.case, args.about.failure.port, args.about.run
         ))
     })?;
-    Ok(Wanted::Case {
-        case: args.about.failure.case.clone(),
-        outcome: bad.outcome,
-        title: bad.reason.clone().filter(|_| failure::died(bad)),
-        // What always fails needs nothing before it; what does not may need a polluter.
-        after_all: !args.alone && (args.after_all || !subject.count().all_bad()),
-    })
+    if let Wanted::Case { after_all, .. } = &mut wanted {
+        *after_all = !args.alone && (args.after_all || *after_all);
+    }
+    Ok(wanted)
 }
 
 /// The run's own attempts: the candidate is the whole series, the baseline the tree without it.
@@ -117,7 +108,7 @@ fn known(subject: &Subject, revisions: usize) -> Result<Vec<(usize, Count)>, Fai
         ..subject.cell.id.clone()
     };
     if let Some(cell) = subject.run.cell(&baseline)? {
-        known.push((0, failure::count(&cell, &subject.case)));
+        known.push((0, bisect::count(&cell, &subject.case)));
     }
     Ok(known)
 }

@@ -9,6 +9,7 @@ use super::args::ConsoleArgs;
 use super::context::Context;
 use super::drive::print;
 use super::exit::{Exit, Failure, Outcome};
+use super::far::{Far, part};
 
 /// Lines of a recorded console that are printed at most.
 const LINES: usize = 100_000;
@@ -17,6 +18,9 @@ const LINES: usize = 100_000;
 pub fn run(context: &Context, args: &ConsoleArgs) -> Outcome {
     let (name, cell) = args.target();
     let id: CellId = cell.parse().map_err(Failure::usage)?;
+    if let Some(far) = Far::named(context, &args.far)? {
+        return recorded(&far, name, &id);
+    }
     let run = RunDir::find(context.dirs.runs().as_std_path(), name)?;
     let record = run.record()?;
     let label = format!("{} {id}", record.id);
@@ -51,6 +55,24 @@ pub fn run(context: &Context, args: &ConsoleArgs) -> Outcome {
             "{id} has no live guest and no recorded console in run {}",
             record.id
         )));
+    }
+    Ok(Exit::Clean)
+}
+
+/// What a daemon has recorded. Nobody attaches to a guest of another machine: its page is live.
+fn recorded(far: &Far, name: &str, id: &CellId) -> Outcome {
+    let run = far.run(name)?;
+    for number in 1.. {
+        let path = format!("/runs/{run}/cells/{}/consoles/{number}", part(id));
+        match far.text(&path) {
+            Ok(text) => {
+                eprintln!("{id}: guest {number}");
+                print(&text::head(text.as_bytes(), LINES, 1000).join("\n"))?;
+            }
+            // Numbers have no gaps: the first that is not there is behind the last.
+            Err(why) if number == 1 => return Err(why),
+            Err(_) => break,
+        }
     }
     Ok(Exit::Clean)
 }

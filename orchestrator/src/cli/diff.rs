@@ -10,7 +10,8 @@ use super::report::load;
 
 /// `fallout diff`
 pub fn run(context: &Context, args: &DiffArgs) -> Outcome {
-    let (old, new) = (load(context, &args.old)?, load(context, &args.new)?);
+    let of = |run: &str| load(context, run, &args.far);
+    let (old, new) = (of(&args.old)?, of(&args.new)?);
     let diff = report::diff::diff(&old, &new);
     if args.json {
         print(&serde_json::to_string_pretty(&diff).map_err(Failure::internal)?)?;

@@ -6,6 +6,7 @@ use crate::store::runs::RunDir;
 use super::args::{ExportArgs, ExportFormat};
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::far::{Far, part};
 
 /// `fallout export`
 pub fn run(context: &Context, args: &ExportArgs) -> Outcome {
@@ -16,7 +17,7 @@ pub fn run(context: &Context, args: &ExportArgs) -> Outcome {
                 let why = "--cell goes with --format asciicast: the other forms have all cells";
                 return Err(Failure::usage(why));
             }
-            let whole = super::report::load(context, &args.run)?;
+            let whole = super::report::load(context, &args.run, &args.far)?;
             match format {
                 ExportFormat::Junit => report::junit::write(&whole).map_err(Failure::internal)?,
                 ExportFormat::Tap => report::tap::write(&whole),
@@ -36,6 +37,15 @@ pub fn run(context: &Context, args: &ExportArgs) -> Outcome {
 }
 
 fn cast(context: &Context, args: &ExportArgs) -> Result<String, Failure> {
+    if let Some(far) = Far::named(context, &args.far)? {
+        let why = "--format asciicast needs --cell";
+        let cell = args.cell.as_ref().ok_or_else(|| Failure::usage(why))?;
+        let (run, cell) = (far.run(&args.run)?, part(cell));
+        return far.text(&format!(
+            "/runs/{run}/cells/{cell}/consoles/{}/cast",
+            args.guest
+        ));
+    }
     let run = RunDir::find(context.dirs.runs().as_std_path(), &args.run)?;
     let cells = run.cells()?;
     let listed = || {

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-use crate::engine::{Memory, Setup, baseline};
-use crate::model::outcome::Sense;
-use crate::model::{Attempt, CaseId, CellResult, Outcome, Side, StageResult};
+use crate::engine::{Memory, Setup, baseline, bisect};
+use crate::model::{Attempt, CaseId, CellResult, Side, StageResult};
 use crate::plan::Work;
 use crate::store::runs::RunDir;
 use crate::verdict::chance::Count;
@@ -32,13 +31,12 @@ pub struct Subject {
 impl Subject {
     /// The case's first bad attempt.
     pub fn bad(&self) -> Option<&Attempt> {
-        let mut attempts = self.cell.attempts.iter();
-        attempts.find(|a| a.case == self.case && a.counts() && a.outcome.sense() == Sense::Bad)
+        bisect::first_bad(&self.cell, &self.case)
     }
 
     /// Bad attempts and all that say anything.
     pub fn count(&self) -> Count {
-        count(&self.cell, &self.case)
+        bisect::count(&self.cell, &self.case)
     }
 }
 
@@ -61,27 +59,6 @@ pub fn find_bad(
     Ok((subject, bad))
 }
 
-/// Whether an attempt took its guest along.
-pub fn died(attempt: &Attempt) -> bool {
-    matches!(attempt.outcome, Outcome::Crashed | Outcome::Hung)
-}
-
-/// Bad attempts of a case in a cell, and all that say anything.
-pub fn count(cell: &CellResult, case: &CaseId) -> Count {
-    let attempts = cell
-        .attempts
-        .iter()
-        .filter(|a| a.case == *case && a.counts());
-    attempts.fold(Count::default(), |sum, a| {
-        let bad = a.outcome.sense() == Sense::Bad;
-        let says = a.outcome.sense() != Sense::Silent;
-        sum.plus(Count {
-            bad: u32::from(bad),
-            total: u32::from(says),
-        })
-    })
-}
-
 /// Finds a failure. Where several suites have the case, one in which it ended badly; a cell that
 /// did not build has every case.
 pub fn find(context: &Context, about: &FailureArgs, side: Side) -> Result<Subject, Failure> {
@@ -95,7 +72,7 @@ pub fn find(context: &Context, about: &FailureArgs, side: Side) -> Result<Subjec
         let Some(cell) = wanted.then(|| dir.cell(&id)).transpose()?.flatten() else {
             continue;
         };
-        let seen = count(&cell, &failure.case);
+        let seen = bisect::count(&cell, &failure.case);
         let there = cell.attempts.iter().any(|a| a.case == failure.case);
         match (seen.bad > 0, there, cell.stage) {
             (true, _, _) => found.push((0, cell)),

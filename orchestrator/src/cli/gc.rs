@@ -105,7 +105,7 @@ pub async fn busy(queue: &Queue) -> Result<BTreeSet<String>, Failure> {
     let jobs = queue.open_jobs(JOBS).await?;
     let names = jobs
         .into_iter()
-        .flat_map(|job| [job.run, Some(job.change.new)]);
+        .flat_map(|job| [job.run, Some(job.change.new), job.change.old]);
     Ok(names.flatten().collect())
 }
 

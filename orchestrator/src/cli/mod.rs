@@ -14,6 +14,7 @@ pub mod build;
 pub mod context;
 pub mod drive;
 pub mod exit;
+mod far;
 pub mod progress;
 pub mod term;
 
@@ -36,8 +37,10 @@ pub mod matrix;
 pub mod plan;
 pub mod polluter;
 pub mod port;
+
+pub mod queue;
 pub mod report;
-pub mod repro;
+mod repro;
 pub mod resume;
 pub mod run;
 pub mod sets;
@@ -107,7 +110,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Bisect(args) => bisect::run(&context, &args),
         Command::Polluter(args) => polluter::run(&context, &args),
         Command::Daemon(args) => daemon::run(&context, &args),
-        Command::Queue(args) => daemon::queue(&context, &args),
+        Command::Order(args) => tries::order(&context, &args),
+        Command::Queue(args) => queue::run(&context, &args),
         Command::Gc(args) => gc::run(&context, &args),
         Command::Hook(command) => hook::run(&context, &command),
         Command::Try(args) => tries::run(&context, &args),

@@ -3,13 +3,14 @@
 use crate::report;
 use crate::store::runs::RunDir;
 
-use super::args::{ReportArgs, ReportFormat};
+use super::args::{FarArgs, ReportArgs, ReportFormat};
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::far::Far;
 
 /// `fallout report`
 pub fn run(context: &Context, args: &ReportArgs) -> Outcome {
-    let report = load(context, &args.run)?;
+    let report = load(context, &args.run, &args.far)?;
     let text = match args.format {
         ReportFormat::Html => report::html::render(&report).map_err(Failure::internal)?,
         ReportFormat::Json => report::json::write(&report).map_err(Failure::internal)?,
@@ -25,8 +26,13 @@ pub fn run(context: &Context, args: &ReportArgs) -> Outcome {
     Ok(Exit::Clean)
 }
 
-/// The report of a run that has ended.
-pub fn load(context: &Context, name: &str) -> Result<report::RunReport, Failure> {
+/// The report of a run that has ended: of this machine, or of a daemon that the user names.
+pub fn load(context: &Context, name: &str, far: &FarArgs) -> Result<report::RunReport, Failure> {
+    if let Some(far) = Far::named(context, far)? {
+        let path = format!("/runs/{}/report", far.run(name)?);
+        let text = far.text(&path)?;
+        return report::json::read(&text).map_err(|e| Failure::host(format!("{path}: {e}")));
+    }
     let run = RunDir::find(context.dirs.runs().as_std_path(), name)?;
     let path = run.path.join("report.json");
     let text = std::fs::read_to_string(&path).map_err(|e| {

@@ -1,34 +1,48 @@
 //! `fallout show`: a run's verdict again, or everything about some of its cases.
 
+use serde_json::Value;
+
 use crate::host::text;
 use crate::model::CaseId;
 use crate::model::problem::did_you_mean;
 use crate::report::{self, RunReport, duration_words};
+use crate::store::runs::RunDir;
 
 use super::args::ShowArgs;
 use super::context::Context;
 use super::drive::{print, style};
 use super::exit::{Exit, Failure, Outcome};
+use super::far::Far;
 
 /// Lines of a case's output that are shown.
 const OUTPUT_LINES: usize = 20;
 
 /// `fallout show`
 pub fn run(context: &Context, args: &ShowArgs) -> Outcome {
-    let report = super::report::load(context, &args.run)?;
+    let report = super::report::load(context, &args.run, &args.far)?;
     if args.cases.is_empty() {
         if args.json {
             print(&report::json::write(&report).map_err(Failure::internal)?)?;
         } else {
-            let run =
-                crate::store::runs::RunDir::find(context.dirs.runs().as_std_path(), &args.run)?;
-            let page = run.path.join("report.html");
-            let page = page.exists().then(|| page.display().to_string());
-            print(&report::terminal::render(
-                &report,
-                &style(),
-                page.as_deref(),
-            ))?;
+            let (page, found) = match Far::named(context, &args.far)? {
+                Some(far) => {
+                    let jobs = far.get(&format!("/runs/{}/searches", report.run))?;
+                    let jobs = jobs["items"].as_array().cloned().unwrap_or_default();
+                    let note = |job: &Value| job["note"].as_str().map(str::to_owned);
+                    let over = jobs.iter().filter(|job| job["state"] == "done");
+                    let page = format!("{}/runs/{}", far.url(), report.run);
+                    (Some(page), over.filter_map(note).collect())
+                }
+                None => {
+                    let run = RunDir::find(context.dirs.runs().as_std_path(), &args.run)?;
+                    let page = run.path.join("report.html");
+                    let sentence = |s: &Value| s["sentence"].as_str().map(str::to_owned);
+                    let found: Vec<String> = run.searches().iter().filter_map(sentence).collect();
+                    (page.exists().then(|| page.display().to_string()), found)
+                }
+            };
+            let text = report::terminal::render(&report, &style(), page.as_deref());
+            print(&(text + &brought(&found)))?;
         }
         return Ok(Exit::Clean);
     }
@@ -65,6 +79,18 @@ pub fn run(context: &Context, args: &ShowArgs) -> Outcome {
         print(&about(&report, case))?;
     }
     Ok(Exit::Clean)
+}
+
+/// Which commits brought what the run found, as far as the daemon has looked for it.
+fn brought(sentences: &[String]) -> String {
+    let lines: Vec<String> = sentences
+        .iter()
+        .map(|s| format!("  {}\n", text::line(s.as_bytes(), 400)))
+        .collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("\nWhich commit brought it\n{}", lines.concat()),
+    }
 }
 
 fn has(report: &RunReport, case: &CaseId) -> bool {

@@ -21,7 +21,10 @@ pub fn run(context: &Context, args: &SuspectArgs) -> Outcome {
     let wanted = Wanted::Case {
         case: subject.case.clone(),
         outcome: bad.outcome,
-        title: bad.reason.clone().filter(|_| failure::died(&bad)),
+        title: bad
+            .reason
+            .clone()
+            .filter(|_| crate::engine::bisect::died(&bad)),
         after_all: !subject.count().all_bad(),
     };
     let id = subject.cell.id.clone();

@@ -60,6 +60,7 @@ impl Repository {
             dirs: Dirs {
                 cache: self.path("cache"),
                 state: self.path("state"),
+                config: self.path("config"),
                 runtime: self.path("runtime"),
             },
             fresh: false,

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::host::files;
-use crate::model::{Attempt, CaseId, CellId, Key, Outcome, Purpose};
+use crate::model::outcome::Sense;
+use crate::model::{Attempt, CaseId, CellId, CellResult, Key, Outcome, Purpose, StageResult};
 use crate::plan::Work;
 use crate::verdict::bisect::{Answer, Bisect, Next, Place, Settings};
 use crate::verdict::chance::Count;
@@ -41,6 +42,53 @@ pub enum Wanted {
         /// The first line that tells of an error, without numbers.
         line: String,
     },
+}
+
+impl Wanted {
+    /// What there is to look for of a case in a cell of a run: its first bad end, or the error that kept the
+    /// cell from being built. None where neither is there. A case that always fails needs nothing before
+    /// it; one that does not may need a polluter.
+    pub fn of(cell: &CellResult, case: Option<&CaseId>) -> Option<Self> {
+        if cell.stage == StageResult::BuildFailed {
+            let line = build_line(cell.detail.as_deref().unwrap_or_default());
+            return Some(Self::Build { line });
+        }
+        let case = case?;
+        let bad = first_bad(cell, case)?;
+        Some(Self::Case {
+            case: case.clone(),
+            outcome: bad.outcome,
+            title: bad.reason.clone().filter(|_| died(bad)),
+            after_all: !count(cell, case).all_bad(),
+        })
+    }
+}
+
+/// A case's first bad attempt in a cell.
+pub fn first_bad<'a>(cell: &'a CellResult, case: &CaseId) -> Option<&'a Attempt> {
+    let mut attempts = cell.attempts.iter();
+    attempts.find(|a| a.case == *case && a.counts() && a.outcome.sense() == Sense::Bad)
+}
+
+/// Whether an attempt took its guest along.
+pub fn died(attempt: &Attempt) -> bool {
+    matches!(attempt.outcome, Outcome::Crashed | Outcome::Hung)
+}
+
+/// Bad attempts of a case in a cell, and all that say anything.
+pub fn count(cell: &CellResult, case: &CaseId) -> Count {
+    let attempts = cell
+        .attempts
+        .iter()
+        .filter(|a| a.case == *case && a.counts());
+    attempts.fold(Count::default(), |sum, a| {
+        let bad = a.outcome.sense() == Sense::Bad;
+        let says = a.outcome.sense() != Sense::Silent;
+        sum.plus(Count {
+            bad: u32::from(bad),
+            total: u32::from(says),
+        })
+    })
 }
 
 /// What one try of a revision showed.
@@ -394,7 +442,6 @@ pub fn judge(wanted: &Wanted, seen: &[Seen]) -> Tried {
     else {
         return Tried::Good;
     };
-    use crate::model::outcome::Sense;
     match seen.iter().rev().find(|s| s.case == *case) {
         None => {
             let last = seen.last().map_or("nothing ran".to_owned(), |s| {

@@ -13,7 +13,7 @@ use crate::host::{files, history};
 use crate::model::{Key, Project};
 
 use super::RunError;
-use super::ancestry::{Ancestry, short};
+use super::ancestry::{Ancestry, Pushed, short};
 use super::bisect::Named;
 use super::facts::Setup;
 
@@ -114,13 +114,18 @@ pub(super) fn prefix(patches: &[Patch], base: &Utf8Path) -> Result<Utf8PathBuf, 
 
 /// The commits of a range `A..B` in the repository of the suite's source, oldest first, A in front.
 /// Only the first parents are followed: what a merge brought came in with the merge. Blocks.
-pub fn commits(setup: &Setup, suite: &str, range: &str) -> Result<Vec<Revision>, RunError> {
+pub fn commits(
+    setup: &Setup,
+    suite: &str,
+    range: &str,
+    pushed: Option<&Pushed>,
+) -> Result<Vec<Revision>, RunError> {
     let Some((good, bad)) = history::ends(range) else {
         let message = format!("'{range}' is not a range: expected GOOD..BAD");
         return Err(RunError::Input(message));
     };
     let found = setup.resolved.suite(suite).ok_or_else(|| gone(suite))?;
-    let ancestry = Arc::new(Ancestry::of(setup, found, None)?);
+    let ancestry = Arc::new(Ancestry::of(setup, found, pushed)?);
     let commits = ancestry.range(good, bad)?;
     if commits.len() < 2 {
         return Err(RunError::Input(format!(

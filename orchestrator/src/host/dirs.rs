@@ -63,6 +63,8 @@ pub struct Dirs {
     pub cache: Utf8PathBuf,
     /// `$XDG_STATE_HOME/fallout`: runs.
     pub state: Utf8PathBuf,
+    /// `$XDG_CONFIG_HOME/fallout`: what the user has set for this program.
+    pub config: Utf8PathBuf,
     /// For sockets and whatever ends with the process.
     pub runtime: Utf8PathBuf,
 }
@@ -94,6 +96,7 @@ impl Dirs {
         Ok(Self {
             cache: base("XDG_CACHE_HOME", ".cache", "the cache")?,
             state: base("XDG_STATE_HOME", ".local/state", "the state")?,
+            config: base("XDG_CONFIG_HOME", ".config", "the configuration")?,
             runtime,
         })
     }

@@ -122,13 +122,24 @@ fn without_null(mut body: Value) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// Asks a daemon for something: status and body of its answer.
-pub async fn ask(url: &str, token: &str, body: &Value) -> Result<(u16, String), String> {
-    let request = client()?
-        .post(url)
-        .bearer_auth(token)
-        .header("content-type", "application/json")
-        .body(body.to_string());
+/// Asks a daemon for something, or for something to be done where there is a body: status and body of its
+/// answer.
+pub async fn ask(
+    url: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> Result<(u16, String), String> {
+    let client = client()?;
+    let mut request = match body {
+        Some(body) => client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string()),
+        None => client.get(url),
+    };
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
     let answer = request.send().await.map_err(|e| chain(&e))?;
     let status = answer.status().as_u16();
     Ok((status, answer.text().await.map_err(|e| chain(&e))?))

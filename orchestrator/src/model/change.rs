@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{CaseId, CellId};
+
 /// A reference of a repository that now names another commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSet {
@@ -142,6 +144,46 @@ pub struct JobSpec {
     pub suites: Vec<String>,
     /// The directory of the repository that is the suites' source tree: `.` or `src`.
     pub source_dir: String,
+    /// New findings whose commit is looked for, at most; 0 for none.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub bisect: u32,
+    /// The finding that is looked for: the job is a search, not a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn nothing(n: &u32) -> bool {
+    *n == 0
+}
+
+/// A finding of a run that answers for several commits: which of them brought it?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Search {
+    /// The run that found it.
+    pub run: String,
+    /// The cell in whose guests it is tried.
+    pub cell: CellId,
+    /// The case; none where the cell did not build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<CaseId>,
+    /// What the finding is about, the same across runs.
+    pub about: String,
+    /// The finding's sentence in that run's verdict. Untrusted text, bounded.
+    pub sentence: String,
+}
+
+impl Search {
+    /// The failure as people are told of it.
+    pub fn what(&self) -> String {
+        match &self.case {
+            Some(case) => format!("{case} on {}", self.cell.port),
+            None => format!("the build of {} for {}", self.cell.suite, self.cell.port),
+        }
+    }
 }
 
 /// A job to be queued.

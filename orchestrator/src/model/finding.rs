@@ -200,6 +200,19 @@ impl Finding {
             seen_before: None,
         }
     }
+
+    /// What it is about, the same in every run that shows it: a kernel's last words, a case, or which
+    /// ports do not get that far. Its kind is no part of the first two: that may change as more is known.
+    pub fn about(&self) -> String {
+        let crash = self.crash.as_ref().map(|c| c.signature.clone());
+        let crash = crash.filter(|signature| !signature.is_empty());
+        let case = || self.case.as_ref().map(ToString::to_string);
+        crash.or_else(case).unwrap_or_else(|| {
+            let ports: Vec<&str> = self.failing.iter().map(|t| t.port.as_str()).collect();
+            let kind = serde_json::to_value(self.kind).unwrap_or_default();
+            format!("{} {}", kind.as_str().unwrap_or_default(), ports.join(" "))
+        })
+    }
 }
 
 /// How a case stands against the baseline. Total: every case that both sides could have run has

@@ -258,6 +258,33 @@ impl RunDir {
         write_atomically(&self.path.join(name), bytes)
     }
 
+    /// Keeps what a search for a commit came to, by the number of its job.
+    pub fn write_search(&self, job: i64, bytes: &[u8]) -> Result<(), StoreError> {
+        let dir = self.path.join("searches");
+        std::fs::create_dir_all(&dir).map_err(|e| StoreError::io("create", &dir, e))?;
+        write_atomically(&dir.join(format!("{job}.json")), bytes)
+    }
+
+    /// What the search of this job came to; none where it is not there.
+    pub fn search(&self, job: i64) -> Option<serde_json::Value> {
+        let path = self.path.join("searches").join(format!("{job}.json"));
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// What searches came to, in the order of their jobs. One that cannot be read is none.
+    pub fn searches(&self) -> Vec<serde_json::Value> {
+        let entries = std::fs::read_dir(self.path.join("searches"));
+        let mut jobs: Vec<i64> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str()?.parse().ok())
+            .collect();
+        jobs.sort_unstable();
+        jobs.into_iter()
+            .filter_map(|job| self.search(job))
+            .collect()
+    }
+
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
         let path = self.path.join(name);
         let bytes = serde_json::to_vec(value).map_err(|e| StoreError::Form {

@@ -58,5 +58,7 @@ fn body(what: &Happened) -> Value {
         "clean": what.verdict.as_ref().map(crate::model::Verdict::is_clean),
         "host_faults": what.host_faults,
         "findings": findings,
+        "search": what.search,
+        "found": what.found,
     })
 }

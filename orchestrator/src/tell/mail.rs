@@ -100,7 +100,7 @@ impl Words {
 
 /// What one mail is about.
 struct About<'a> {
-    /// `new`, `changed`, `back`, `fixed`.
+    /// `new`, `changed`, `back`, `fixed`, `cause`, `more`.
     what: &'static str,
     finding: Option<&'a Finding>,
     sentence: &'a str,
@@ -127,6 +127,8 @@ fn sample_step() -> Happened {
         covered: Default::default(),
         base: None,
         authors: Vec::new(),
+        search: None,
+        found: None,
     }
 }
 
@@ -136,26 +138,10 @@ pub(crate) fn place(what: &Happened) -> String {
     format!("{} {} {}", change.repository, change.reference, what.rule)
 }
 
-/// A finding's identity across runs. Its kind is no part of it: that may change as more is known.
-fn identity(place: &str, finding: &Finding) -> String {
-    let crash = finding.crash.as_ref().map(|c| c.signature.clone());
-    let subject = match (&finding.case, crash) {
-        (_, Some(signature)) if !signature.is_empty() => signature,
-        (Some(case), _) => case.to_string(),
-        _ => {
-            let ports: Vec<&str> = finding.failing.iter().map(|t| t.port.as_str()).collect();
-            format!("{} {}", word(&finding.kind), ports.join(" "))
-        }
-    };
-    Key::of(
-        "thread",
-        &[
-            place.as_bytes(),
-            finding.suite.as_bytes(),
-            subject.as_bytes(),
-        ],
-    )
-    .0
+/// The key of a finding's thread.
+fn identity(place: &str, suite: &str, about: &str) -> String {
+    let parts = [place.as_bytes(), suite.as_bytes(), about.as_bytes()];
+    Key::of("thread", &parts).0
 }
 
 fn ports(finding: &Finding) -> Vec<String> {
@@ -185,22 +171,13 @@ pub fn mails(
     else {
         return (Vec::new(), Vec::new());
     };
-    let mut desk = Desk {
-        what,
-        words,
-        domain,
-        place: place(what),
-        out: Vec::new(),
-        threads: Vec::new(),
-        left: Vec::new(),
-        to: recipients(to, &what.authors),
-    };
+    let mut desk = Desk::open(what, to, domain, words);
     let mut present = Vec::new();
     for finding in &verdict.findings {
         if finding.kind == FindingKind::Fixed {
             continue;
         }
-        let key = identity(&desk.place, finding);
+        let key = identity(&desk.place, &finding.suite, &finding.about());
         let thread = known.iter().find(|t| t.key == key);
         // Two findings can be about one thing; the graver stands first.
         if present.contains(&key) {
@@ -228,6 +205,48 @@ pub fn mails(
     desk.end()
 }
 
+/// The mail that tells which commit brought a finding, in its thread: to whoever heard of it, and to the
+/// commit's author. None where nobody was told of the finding, or it is fixed meanwhile.
+pub fn cause(
+    what: &Happened,
+    to: &MailTo,
+    domain: &str,
+    words: &Words,
+    known: &[Thread],
+) -> (Vec<Outgoing>, Vec<Thread>) {
+    let mut desk = Desk::open(what, to, domain, words);
+    let Some(search) = what.search.as_ref().filter(|_| what.found.is_some()) else {
+        return (Vec::new(), Vec::new());
+    };
+    let key = identity(&desk.place, &search.cell.suite, &search.about);
+    if let Some(thread) = known.iter().find(|t| t.key == key && t.open) {
+        let sentence = line(&what.note, 500);
+        let (to, references) = desk.follow(thread);
+        let id = desk.id(&key);
+        desk.threads.push(Thread {
+            last: id.clone(),
+            to: to.clone(),
+            ..thread.clone()
+        });
+        let about = About {
+            what: "cause",
+            finding: None,
+            sentence: &sentence,
+            was: &thread.sentence,
+            more: &[],
+        };
+        let letter = Letter::Mail {
+            to,
+            subject: format!("Re: {}", thread.subject),
+            body: desk.body(&about),
+            references,
+            id,
+        };
+        desk.put(&key, letter);
+    }
+    desk.end()
+}
+
 fn recipients(to: &MailTo, authors: &[String]) -> Vec<String> {
     let mut all = to.to.clone();
     if to.authors {
@@ -250,11 +269,35 @@ struct Desk<'a> {
     left: Vec<String>,
 }
 
-impl Desk<'_> {
+impl<'a> Desk<'a> {
+    fn open(what: &'a Happened, to: &MailTo, domain: &'a str, words: &'a Words) -> Self {
+        Self {
+            what,
+            words,
+            domain,
+            place: place(what),
+            out: Vec::new(),
+            threads: Vec::new(),
+            left: Vec::new(),
+            to: recipients(to, &what.authors),
+        }
+    }
+
     fn id(&self, key: &str) -> String {
         let seq = self.what.seq.to_string();
         let id = Key::of("mail", &[key.as_bytes(), seq.as_bytes()]);
         format!("<{}.{seq}@{}>", id.short(), self.domain)
+    }
+
+    /// Who hears of a thread that goes on, and what the next mail refers to.
+    fn follow(&self, thread: &Thread) -> (Vec<String>, Vec<String>) {
+        let mut to = self.to.clone();
+        to.extend(thread.to.iter().cloned());
+        to.sort();
+        to.dedup();
+        let mut references = vec![thread.root.clone(), thread.last.clone()];
+        references.dedup();
+        (to, references)
     }
 
     /// One mail in its thread.
@@ -267,10 +310,10 @@ impl Desk<'_> {
     ) {
         let was = thread.map_or("", |t| t.sentence.as_str());
         let sentence = finding.map_or_else(|| was.to_owned(), |f| line(&f.sentence, 500));
-        let mut to = self.to.clone();
-        to.extend(thread.iter().flat_map(|t| t.to.iter().cloned()));
-        to.sort();
-        to.dedup();
+        let (to, references) = match thread {
+            Some(thread) => self.follow(thread),
+            None => (self.to.clone(), Vec::new()),
+        };
         if to.is_empty() {
             return;
         }
@@ -307,9 +350,6 @@ impl Desk<'_> {
             self.left.push(format!("{word}: {sentence}"));
             return;
         }
-        let mut references = vec![root];
-        references.extend(thread.map(|t| t.last.clone()));
-        references.dedup();
         let letter = Letter::Mail {
             to,
             subject: match thread {
@@ -317,11 +357,7 @@ impl Desk<'_> {
                 None => subject,
             },
             body: self.body(&about),
-            references: if thread.is_some() {
-                references
-            } else {
-                Vec::new()
-            },
+            references,
             id,
         };
         self.put(key, letter);

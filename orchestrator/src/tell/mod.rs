@@ -16,12 +16,13 @@ mod tests;
 
 pub use hook::hooks;
 pub(crate) use mail::place;
-pub use mail::{Words, mails};
+pub use mail::{Words, cause, mails};
 pub use status::status;
 
 use std::collections::BTreeSet;
 
 use crate::host::text;
+use crate::model::change::Search;
 use crate::model::{ChangeSet, Finding, FindingKind, JobState, News, Verdict};
 
 /// A step of a job, with what its run came to.
@@ -49,8 +50,12 @@ pub struct Happened {
     pub covered: BTreeSet<(String, String)>,
     /// Where pages are reached, without a slash at the end.
     pub base: Option<String>,
-    /// Authors of the commits.
+    /// Authors of the commits; of a search, that of the commit that it found.
     pub authors: Vec<String>,
+    /// The job is a search for the commit that brought a finding.
+    pub search: Option<Search>,
+    /// The commit that it found.
+    pub found: Option<String>,
 }
 
 impl Happened {

@@ -11,6 +11,8 @@ const SHORT: usize = 140;
 /// The letter of a step, where it changes what a forge should show.
 pub fn status(what: &Happened) -> Option<Outgoing> {
     let (state, description) = match what.state {
+        // The commit has its state from the run that the search belongs to.
+        _ if what.search.is_some() => return None,
         JobState::Queued | JobState::Cancelling => return None,
         JobState::Running => (CommitState::Pending, "running".to_owned()),
         JobState::Done => done(what),

@@ -47,6 +47,8 @@ fn step(seq: i64, state: JobState, findings: Vec<Finding>) -> Happened {
             .into(),
         base: Some("https://ci.example.org".into()),
         authors: vec!["author@example.org".into()],
+        search: None,
+        found: None,
     }
 }
 
@@ -206,6 +208,59 @@ fn a_finding_is_told_once_when_it_changes_when_it_is_fixed_and_when_it_is_back()
     let (_, body, _, references) = parts(&back[0]);
     assert_eq!(references, [root, third]);
     assert!(body.starts_with("It is back"), "{body}");
+}
+
+#[test]
+fn the_commit_that_brought_it_is_told_in_the_thread_and_to_its_author() {
+    let mut branch = Branch::new();
+    let bad = || finding(FindingKind::ArchOnly, News::New, "x", &["a"]);
+    let first = branch.run(|_| {}, vec![bad()]);
+    let root = parts(&first[0]).2.to_owned();
+    let found = |about: &str, commit: Option<&str>| {
+        let mut what = step(9, JobState::Done, vec![]);
+        what.verdict = None;
+        what.note = "t:x on a came in with mend it (abc) (probability 99.0%)".into();
+        what.authors = vec!["culprit@example.org".into()];
+        what.search = Some(Search {
+            run: "run".into(),
+            cell: "suite/a/stock/candidate".parse().unwrap(),
+            case: Some(CaseId::new("t", "x")),
+            about: about.into(),
+            sentence: "s".into(),
+        });
+        what.found = commit.map(str::to_owned);
+        what
+    };
+    let to = MailTo {
+        to: vec!["list@example.org".into()],
+        authors: false,
+    };
+    let told = |branch: &Branch, what: &Happened, to: &MailTo| {
+        cause(what, to, "example.org", &branch.words, &branch.threads)
+    };
+    let everybody = MailTo {
+        authors: true,
+        ..to.clone()
+    };
+    let (letters, threads) = told(&branch, &found("t:x", Some("abc")), &everybody);
+    assert_eq!((letters.len(), threads.len()), (1, 1));
+    let (subject, body, id, references) = parts(&letters[0].letter);
+    assert_eq!(subject, "Re: [portable main] t:x (arch_only)");
+    assert_eq!(references, [root]);
+    assert!(body.starts_with("t:x on a came in with mend it"), "{body}");
+    assert!(body.contains("`t:x` fails on a"), "{body}");
+    let Letter::Mail { to: all, .. } = &letters[0].letter else {
+        panic!()
+    };
+    assert!(all.contains(&"culprit@example.org".to_owned()), "{all:?}");
+    assert!(threads[0].open && threads[0].last == id);
+    // Not found, never told, or fixed meanwhile: no mail.
+    assert!(told(&branch, &found("t:x", None), &to).0.is_empty());
+    assert!(told(&branch, &found("t:y", Some("abc")), &to).0.is_empty());
+    branch.run(|_| {}, vec![]);
+    assert!(told(&branch, &found("t:x", Some("abc")), &to).0.is_empty());
+    // The commit's state is the run's.
+    assert_eq!(state_of(&found("t:x", Some("abc"))), None);
 }
 
 #[test]

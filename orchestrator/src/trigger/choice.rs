@@ -26,6 +26,8 @@ pub fn spec(what: &What) -> JobSpec {
         ports: what.ports.clone(),
         suites: what.suites.clone(),
         source_dir: what.source_dir.to_string(),
+        bisect: what.bisect,
+        search: None,
     }
 }
 

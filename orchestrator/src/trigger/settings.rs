@@ -167,6 +167,9 @@ pub struct What {
     /// The directory of the repository that takes the place of the suites' `source.path`.
     #[serde(default = "dot")]
     pub source_dir: Utf8PathBuf,
+    /// New findings of a run that answers for several commits whose commit is looked for, at most.
+    #[serde(default = "three")]
+    pub bisect: u32,
 }
 
 /// What is run by the clock.
@@ -217,6 +220,10 @@ pub enum CatchUp {
 
 fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8077))
+}
+
+fn three() -> u32 {
+    3
 }
 
 fn one() -> u32 {

@@ -26,6 +26,41 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where a command looks that can ask a daemon.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FarArgs {
+    /// Ask this daemon; `none` for what this machine has [default: FALLOUT_DAEMON, then client.yaml in the
+    /// configuration directory]
+    #[arg(long, value_name = "URL")]
+    pub daemon: Option<String>,
+    /// The file with a token of the daemon's [default: FALLOUT_TOKEN_FILE, then client.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<Utf8PathBuf>,
+}
+
+/// `fallout order`
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    /// The repository's name in the daemon's settings
+    pub repository: String,
+    /// The rule that says what is run
+    pub rule: String,
+    /// The full reference, for example refs/heads/main
+    pub reference: String,
+    /// The commit [default: what the reference names]
+    #[arg(long, value_name = "HASH")]
+    pub commit: Option<String>,
+    /// Only these ports of the rule's
+    #[arg(long, value_delimiter = ',', value_name = "PORT")]
+    pub ports: Vec<String>,
+    /// Only these suites of the rule's
+    #[arg(long, value_delimiter = ',', value_name = "SUITE")]
+    pub suites: Vec<String>,
+    /// The daemon [default: the one of this machine]
+    #[command(flatten)]
+    pub far: FarArgs,
+}
+
 /// `fallout queue`
 #[derive(Debug, Args)]
 pub struct QueueArgs {
@@ -38,6 +73,9 @@ pub struct QueueArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// The daemon [default: this machine's queue]
+    #[command(flatten)]
+    pub far: FarArgs,
 }
 
 /// `fallout try`
@@ -54,12 +92,9 @@ pub struct TryArgs {
     /// The rule that says what is run
     #[arg(long, value_name = "NAME")]
     pub rule: String,
-    /// The file with a token that has the scope 'try'
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Utf8PathBuf,
-    /// The daemon [default: the one of this machine]
-    #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    /// The daemon [default: the one of this machine]; its token needs the scope 'try'
+    #[command(flatten)]
+    pub far: FarArgs,
 }
 
 /// `fallout hook`
@@ -148,6 +183,9 @@ pub struct ExportArgs {
     /// The file to write [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
+    /// The daemon
+    #[command(flatten)]
+    pub far: FarArgs,
 }
 
 fn origin(word: &str) -> Result<String, String> {

@@ -18,6 +18,7 @@ mod desk;
 mod intake;
 mod night;
 mod poll;
+mod search;
 mod settings;
 mod teller;
 pub mod token;
@@ -40,9 +41,8 @@ use crate::store::runs;
 use crate::trigger::webhook;
 use crate::web;
 
-use super::args::{DaemonArgs, LogFormat, QueueArgs};
+use super::args::{DaemonArgs, LogFormat};
 use super::context::Context;
-use super::drive::print;
 use super::exit::{Exit, Failure, Outcome};
 
 /// How long it may take until something is seen that nobody announced.
@@ -267,47 +267,4 @@ impl Signals {
         warn!("asked to stop");
         true
     }
-}
-
-/// `fallout queue`
-pub fn queue(context: &Context, args: &QueueArgs) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
-    let shown: Result<String, Failure> = runtime.block_on(async {
-        let queue = Queue::open(queue_path(context).as_std_path()).await?;
-        if let Some(id) = args.cancel {
-            let state = queue.cancel(id, "hand").await?;
-            let state = state.ok_or_else(|| Failure::usage(format!("no job {id}")))?;
-            return Ok(format!("job {id} is {}", state.word()));
-        }
-        let jobs = queue.list(None, args.limit).await?;
-        if args.json {
-            return serde_json::to_string_pretty(&jobs).map_err(Failure::internal);
-        }
-        let mut out = String::new();
-        for job in &jobs {
-            let findings = job.findings.map_or(String::new(), |n| {
-                format!(", {n} finding{}", if n == 1 { "" } else { "s" })
-            });
-            let note = match job.note.as_str() {
-                "" => String::new(),
-                note => format!("  {}", crate::host::text::line(note.as_bytes(), 200)),
-            };
-            out.push_str(&format!(
-                "{:>5}  {:<10} {:<8} {} {} {:.12}  {}{findings}{note}\n",
-                job.id,
-                job.state.word(),
-                job.priority.word(),
-                job.change.repository,
-                job.change.reference,
-                job.change.new,
-                job.run.as_deref().unwrap_or("-"),
-            ));
-        }
-        Ok(out)
-    });
-    print(&shown?)?;
-    Ok(Exit::Clean)
 }

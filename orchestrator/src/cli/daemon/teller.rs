@@ -20,6 +20,7 @@ use crate::report;
 use crate::store::StoreError;
 use crate::store::outbox::{Outbox, Waiting};
 use crate::store::queue::{Job, Step};
+use crate::store::runs::RunDir;
 use crate::tell::{self, Happened, Words};
 use crate::trigger::settings::Repository;
 
@@ -121,7 +122,11 @@ impl Teller {
         // Nobody's commit yet: a list hears of it when it is in.
         if let Some(to) = repository.mail.as_ref().filter(|_| !tried) {
             let known = self.outbox.threads(&place).await?;
-            let (mails, changed) = tell::mails(&what, to, &self.domain, &self.words, &known);
+            let write = match what.search {
+                Some(_) => tell::cause,
+                None => tell::mails,
+            };
+            let (mails, changed) = write(&what, to, &self.domain, &self.words, &known);
             letters.extend(mails);
             threads = changed;
         }
@@ -145,12 +150,25 @@ impl Teller {
             base: (self.daemon.settings.public_url.as_ref())
                 .map(|url| url.trim_end_matches('/').to_owned()),
             authors: Vec::new(),
+            search: job.spec.search,
+            found: None,
             change: job.change,
         };
         if step.state != JobState::Done {
             return what;
         }
         let runs = self.daemon.context.dirs.runs();
+        if let Some(search) = &what.search {
+            let run = RunDir {
+                path: runs.join(&search.run).into(),
+            };
+            let answer = run.search(what.job).unwrap_or_default();
+            let words = |v: &serde_json::Value| v.as_str().map(str::to_owned);
+            what.found = words(&answer["commit"]);
+            let authors = answer["authors"].as_array();
+            what.authors = authors.into_iter().flatten().filter_map(words).collect();
+            return what;
+        }
         let dir = git_dir(&repository.path);
         let path = step
             .run

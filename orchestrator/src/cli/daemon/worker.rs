@@ -12,52 +12,55 @@ use crate::cli::exit::Failure;
 use crate::cli::hook::git_dir;
 use crate::engine::ancestry::Pushed;
 use crate::engine::cluster::Setting;
-use crate::engine::{self, Finished, Setup, baseline};
+use crate::engine::{self, Setup, baseline};
 use crate::host::history;
 use crate::model::{JobState, Priority, RunId};
 use crate::report;
 use crate::store::queue::Job;
 use crate::store::runs::{RunDir, RunRecord};
 
-use super::Daemon;
+use super::{Daemon, search};
 
 /// How often a run asks whether it is to be cancelled.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// How a job ended, as the queue is told.
+pub(super) struct End {
+    pub interrupted: bool,
+    pub note: String,
+    pub findings: Option<u64>,
+}
 
 /// Carries a job out and tells the queue. Where the daemon stops first, the job stays running in
 /// the queue: the next start goes on with it.
 pub async fn work(daemon: Arc<Daemon>, job: Job) {
     let cancel = daemon.stop.child_token();
     let asking = tokio::spawn(ask(daemon.clone(), job.id, cancel.clone()));
-    let done = attempt(&daemon, &job, cancel).await;
+    let done = match &job.spec.search {
+        Some(what) => search::attempt(&daemon, &job, what, cancel).await,
+        None => attempt(&daemon, &job, cancel).await,
+    };
     asking.abort();
     let now = daemon.queue.get(job.id).await.ok().flatten();
     let cancelling = now.is_some_and(|j| j.state == JobState::Cancelling);
-    let (next, note, findings) = match &done {
-        Ok(finished) if finished.report.interrupted && !cancelling => {
+    let (next, note, findings) = match done {
+        Ok(end) if end.interrupted && !cancelling => {
             info!(job = job.id, "interrupted; the next start goes on with it");
             return;
         }
-        Ok(finished) if finished.report.interrupted => {
+        Ok(end) if end.interrupted => {
             let note = "cancelled while it ran".to_owned();
             (JobState::Cancelled, note, None)
         }
-        Ok(finished) => {
-            let note = match finished.host_trouble {
-                true => "some cells say nothing: host or emulator".to_owned(),
-                false => String::new(),
-            };
-            let findings = finished.report.verdict.findings.len() as u64;
-            (JobState::Done, note, Some(findings))
-        }
+        Ok(end) => (JobState::Done, end.note, end.findings),
         Err(_) if daemon.stop.is_cancelled() => return,
-        Err(failure) => (JobState::Failed, failure.message.clone(), None),
+        Err(failure) => (JobState::Failed, failure.message, None),
     };
     info!(job = job.id, state = next.word(), findings, note, "ended");
     if let Err(why) = daemon.queue.step(job.id, next, &note, findings).await {
         error!(job = job.id, %why, "the queue did not take the end of a job");
     }
-    if let Some(run) = &job.run {
+    if let Some(run) = job.run.as_ref().filter(|_| job.spec.search.is_none()) {
         let path = daemon.context.dirs.runs().join(run).into_std_path_buf();
         if let Err(why) = daemon.index.ingest(&RunDir { path }).await {
             error!(run, %why, "the index did not take a run; it is tried again with the next");
@@ -81,9 +84,9 @@ async fn attempt(
     daemon: &Arc<Daemon>,
     job: &Job,
     cancel: CancellationToken,
-) -> Result<Finished, Failure> {
-    let (own, job) = (daemon.clone(), job.clone());
-    let prepared = tokio::task::spawn_blocking(move || prepare(&own, &job)).await;
+) -> Result<End, Failure> {
+    let (own, this) = (daemon.clone(), job.clone());
+    let prepared = tokio::task::spawn_blocking(move || prepare(&own, &this)).await;
     let (setup, record, run) =
         prepared.map_err(|e| Failure::internal(format!("preparing a run: {e}")))??;
     let _owner = run.lock()?;
@@ -99,12 +102,31 @@ async fn attempt(
     };
     let page = report::html::render(&finished.report).map_err(Failure::internal)?;
     run.write_file("report.html", page.as_bytes())?;
-    Ok(finished)
+    if !finished.report.interrupted {
+        // Before the queue hears of the end: whoever is killed in between comes here again.
+        search::order(daemon, job, &finished.report).await;
+    }
+    Ok(End {
+        interrupted: finished.report.interrupted,
+        note: match finished.host_trouble {
+            true => "some cells say nothing: host or emulator".to_owned(),
+            false => String::new(),
+        },
+        findings: Some(finished.report.verdict.findings.len() as u64),
+    })
 }
 
-/// The commit's tree, the matrix on it, and the run's directory: a new one, or that of an earlier
-/// process.
-fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Failure> {
+/// What a job is carried out on.
+pub(super) struct Ground {
+    pub setup: Setup,
+    pub pushed: Pushed,
+    /// The suites whose source the commit's tree is.
+    pub suites: Vec<String>,
+    matrix: Utf8PathBuf,
+}
+
+/// The commit's tree and the matrix on it, or some of its ports and suites. Blocks.
+pub(super) fn ground(daemon: &Daemon, job: &Job, only: &Selection) -> Result<Ground, Failure> {
     let change = &job.change;
     let repository = daemon
         .settings
@@ -125,21 +147,45 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
     }
     history::export(&dir, &change.new, &tree).map_err(Failure::host)?;
     let source = tree.join(&job.spec.source_dir);
-    let only = Selection {
-        ports: job.spec.ports.clone(),
-        suites: job.spec.suites.clone(),
-    };
     let matrix = Utf8PathBuf::from_path_buf(job.spec.matrix.clone())
         .map_err(|p| Failure::usage(format!("{}: not a UTF-8 path", p.display())))?;
     let cores = daemon.settings.cores;
-    let mut setup = crate::cli::run::setup(&daemon.context, &matrix, &only, false, cores)?;
-    setup.cluster = cluster(daemon, job)?;
-    let sources = replaced(&mut setup, &source);
-    if sources.is_empty() {
+    let mut setup = crate::cli::run::setup(&daemon.context, &matrix, only, false, cores)?;
+    let suites = replaced(&mut setup, &source);
+    if suites.is_empty() {
         let message =
             format!("{matrix}: no selected suite has a source.path that a commit could replace");
         return Err(Failure::usage(message));
     }
+    let pushed = Pushed {
+        repository: dir,
+        commit: change.new.clone(),
+        old: change.old.clone(),
+        source_dir: job.spec.source_dir.clone().into(),
+        trees: daemon.trees().join(&change.repository),
+        reference: format!("{} {}", change.repository, change.reference),
+    };
+    Ok(Ground {
+        setup,
+        pushed,
+        suites,
+        matrix,
+    })
+}
+
+/// The run's directory: a new one, or that of an earlier process. Blocks.
+fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Failure> {
+    let only = Selection {
+        ports: job.spec.ports.clone(),
+        suites: job.spec.suites.clone(),
+    };
+    let Ground {
+        mut setup,
+        pushed,
+        suites,
+        matrix,
+    } = ground(daemon, job, &only)?;
+    setup.cluster = cluster(daemon, job)?;
     let id = RunId(job.run.clone().unwrap_or_default());
     let path = daemon.context.dirs.runs().join(&id.0);
     if path.join("run.json").is_file() {
@@ -150,14 +196,6 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         baseline::prepare(&mut setup, &record.baselines);
         return Ok((setup, record, run));
     }
-    let pushed = Pushed {
-        repository: dir,
-        commit: change.new.clone(),
-        old: change.old.clone(),
-        source_dir: job.spec.source_dir.clone().into(),
-        trees: daemon.trees().join(&change.repository),
-        reference: format!("{} {}", change.repository, change.reference),
-    };
     let (baselines, notes) = baseline::choose(&setup, None, Some(&pushed))?;
     for note in notes {
         info!("{id}: {note}");
@@ -173,9 +211,9 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         ports: only.ports,
         suites: only.suites,
         fresh: false,
-        revisions: sources
+        revisions: suites
             .into_iter()
-            .map(|suite| (suite, change.new.clone()))
+            .map(|suite| (suite, pushed.commit.clone()))
             .collect(),
         reference: Some(pushed.reference),
         baselines,

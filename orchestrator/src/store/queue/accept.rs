@@ -187,7 +187,7 @@ async fn queue_one(
     if job.policy != Policy::Each {
         let waiting = sqlx::query(
             "SELECT id, old FROM job WHERE repository = ? AND reference = ? AND choice = ?
-             AND state = 0 ORDER BY id",
+             AND state = 0 AND run IS NULL ORDER BY id",
         )
         .bind(&change.repository)
         .bind(&change.reference)
@@ -210,7 +210,8 @@ async fn queue_one(
         if job.policy == Policy::Supersede {
             let rows = sqlx::query(
                 "UPDATE job SET state = 2, note = ? WHERE repository = ? AND reference = ?
-                 AND choice = ? AND state = 1 RETURNING id",
+                 AND choice = ? AND state = 1 AND json_extract(spec, '$.search') IS NULL
+                 RETURNING id",
             )
             .bind(&note)
             .bind(&change.repository)
@@ -223,8 +224,8 @@ async fn queue_one(
     }
     let spec = serde_json::to_string(&job.spec).unwrap_or_default();
     let done = sqlx::query(
-        "INSERT INTO job (repository, reference, old, new, choice, spec, priority, state, queued_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+        "INSERT INTO job (repository, reference, old, new, choice, spec, priority, state, run, queued_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
     )
     .bind(&change.repository)
     .bind(&change.reference)
@@ -233,6 +234,7 @@ async fn queue_one(
     .bind(&job.choice)
     .bind(spec)
     .bind(of_priority(job.priority))
+    .bind(job.spec.search.as_ref().map(|search| &search.run))
     .bind(now)
     .execute(&mut *tx)
     .await?;

@@ -74,14 +74,26 @@ impl Queue {
 
     /// The job that a run belongs to, if one does.
     pub async fn job_of_run(&self, run: &str) -> Result<Option<Job>, StoreError> {
+        let jobs = self.with_run(run).await?;
+        Ok(jobs.into_iter().rfind(|job| job.spec.search.is_none()))
+    }
+
+    /// The searches for commits that brought findings of a run, in the order in which they were queued.
+    pub async fn searches_of(&self, run: &str) -> Result<Vec<Job>, StoreError> {
+        let mut jobs = self.with_run(run).await?;
+        jobs.retain(|job| job.spec.search.is_some());
+        Ok(jobs)
+    }
+
+    async fn with_run(&self, run: &str) -> Result<Vec<Job>, StoreError> {
         let mut db = self.db.lock().await;
-        let sql = format!("SELECT {COLUMNS} FROM job WHERE run = ? ORDER BY id DESC LIMIT 1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let sql = format!("SELECT {COLUMNS} FROM job WHERE run = ? ORDER BY id LIMIT 1000");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(run)
-            .fetch_optional(&mut *db)
+            .fetch_all(&mut *db)
             .await
             .map_err(self.failed("read"))?;
-        row.as_ref().map(|r| self.job(r)).transpose()
+        rows.iter().map(|r| self.job(r)).collect()
     }
 
     /// How many jobs are in each state, in the states' own order.

@@ -19,7 +19,7 @@ pub use tokens::{Scope, TokenRow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -35,7 +35,7 @@ const MIGRATIONS: [&str; 3] = [
 ];
 
 /// A job in the queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Its number, which is also the cursor of lists.
     pub id: i64,
@@ -154,11 +154,12 @@ impl Queue {
     }
 
     /// Takes the next job: the most urgent, then that of the reference that was served longest ago,
-    /// then the oldest. It is running from here on, as the run that it names.
+    /// then the oldest. It is running from here on, as the run that it names; a search keeps the name
+    /// of the run that it belongs to.
     pub async fn take(&self, run: &RunId) -> Result<Option<Job>, StoreError> {
         let mut db = self.db.lock().await;
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "UPDATE job SET state = ?1, run = ?2, started_ms = ?3 WHERE id = (
+            "UPDATE job SET state = ?1, run = coalesce(run, ?2), started_ms = ?3 WHERE id = (
                SELECT q.id FROM job q WHERE q.state = ?4
                ORDER BY q.priority DESC,
                  (SELECT max(started_ms) FROM job s WHERE s.repository = q.repository

@@ -18,6 +18,8 @@ fn job(reference: &str, new: &str, priority: Priority, policy: Policy) -> NewJob
             ports: vec![],
             suites: vec![],
             source_dir: ".".into(),
+            bisect: 0,
+            search: None,
         },
         priority,
         policy,

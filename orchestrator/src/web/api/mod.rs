@@ -40,6 +40,7 @@ pub(super) const ROUTES: &[Route] = &[
     ("/runs/{run}", &["get"], || get(runs::one)),
     ("/runs/{run}/cells", &["get"], || get(runs::cells)),
     ("/runs/{run}/findings", &["get"], || get(runs::findings)),
+    ("/runs/{run}/searches", &["get"], || get(runs::searches)),
     ("/runs/{run}/report", &["get"], || get(runs::report)),
     ("/runs/{run}/export/{form}", &["get"], || {
         get(exports::export)

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::model::{CellId, RunId};
 use crate::store::StoreError;
 use crate::store::index::{CellRow, FindingRow, RunRow};
+use crate::store::queue::Job;
 use crate::store::runs::cell_dir_name;
 use crate::web::App;
 use crate::web::console;
@@ -68,6 +69,17 @@ pub async fn findings(
     let row = known(&app, &run).await?;
     let rows = app.index.findings_in(&row.run, after, limit + 1).await?;
     Ok(Page::of(rows, limit, |f| f.number.to_string()))
+}
+
+/// `/runs/RUN/searches`
+pub async fn searches(
+    State(app): State<App>,
+    PathOf(run): PathOf<String>,
+) -> Result<Page<Job>, Problem> {
+    let row = known(&app, &run).await?;
+    let jobs = app.queue.searches_of(&row.run).await?;
+    let all = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+    Ok(Page::of(jobs, all, |j| j.id.to_string()))
 }
 
 /// Formats of a run's report.

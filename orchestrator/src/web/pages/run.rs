@@ -16,7 +16,7 @@ use crate::web::api::take::{PathOf, QueryOf};
 use crate::web::problem::Problem;
 
 use super::finished::Told;
-use super::views::{self, CellView, FindingLine, RunView};
+use super::views::{self, CellView, FindingLine, JobView, RunView};
 use super::{Answer, show};
 
 const RUNS: u32 = 50;
@@ -68,6 +68,8 @@ struct Page {
     revisions: Vec<(String, String, String)>,
     told: Option<Arc<Told>>,
     known: Vec<FindingLine>,
+    /// Searches for the commits that brought findings.
+    searches: Vec<JobView>,
     tables: Vec<Table>,
     has_report: bool,
 }
@@ -77,6 +79,7 @@ pub async fn page(State(app): State<App>, PathOf(run): PathOf<String>) -> Answer
     let row = known(&app, &run).await?;
     let cells = app.index.cells_of(&row.run, None, CELLS).await?;
     let known = app.index.findings_in(&row.run, None, 200).await?;
+    let searches = app.queue.searches_of(&row.run).await?;
     let (parse, name) = (app.clone(), row.run.clone());
     let told = tokio::task::spawn_blocking(move || parse.0.finished.of(&parse.runs, &name)).await;
     let mut revisions: Vec<(String, String, String)> = cells
@@ -95,6 +98,7 @@ pub async fn page(State(app): State<App>, PathOf(run): PathOf<String>) -> Answer
         run: views::run(&row),
         revisions,
         told: told.ok().flatten(),
+        searches: searches.iter().map(|j| views::job(j, &app.runs)).collect(),
         known: known.iter().map(views::finding).collect(),
         has_report,
     };

@@ -129,6 +129,8 @@ pub struct JobView {
     pub state: &'static str,
     pub class: &'static str,
     pub run: String,
+    /// The failure whose commit is looked for; empty where the job is a run.
+    pub search: String,
     pub note: String,
     pub findings: String,
     pub queued: When,
@@ -150,11 +152,17 @@ pub fn job(job: &Job, runs: &Path) -> JobView {
         class: match (job.state, job.findings) {
             (JobState::Queued, _) => "missed",
             (JobState::Running | JobState::Cancelling, _) => "live",
+            (JobState::Done, _) if job.spec.search.is_some() => "passed",
             (JobState::Done, Some(0)) => "passed",
             (JobState::Failed, _) => "failed",
             (JobState::Done | JobState::Cancelled, _) => "missed",
         },
         run: name(run.unwrap_or_default()),
+        search: job
+            .spec
+            .search
+            .as_ref()
+            .map_or_else(String::new, |search| clean(&search.what(), 200)),
         note: clean(&job.note, 300),
         findings: match job.findings {
             None => String::new(),

@@ -10,7 +10,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::model::{ChangeSet, Event, JobSpec, NewJob, Policy, Priority, RunId, StageResult};
+use crate::model::change::Search;
+use crate::model::{
+    CaseId, ChangeSet, Event, JobSpec, NewJob, Policy, Priority, RunId, StageResult,
+};
 use crate::report::{RunReport, html, json, sample};
 use crate::store::benches;
 use crate::store::events::EventLog;
@@ -274,10 +277,26 @@ pub fn job(repository: &str, reference: &str) -> NewJob {
             ports: vec![],
             suites: vec![],
             source_dir: ".".into(),
+            bisect: 0,
+            search: None,
         },
         priority: Priority::Push,
         policy: Policy::Each,
     }
+}
+
+/// A search for the commit that brought a finding of the finished run.
+pub fn search() -> NewJob {
+    let mut search = job("r", "refs/heads/main");
+    search.spec.bisect = 3;
+    search.spec.search = Some(Search {
+        run: DONE.into(),
+        cell: "portable/i386/stock/candidate".parse().unwrap(),
+        case: Some(CaseId::new("proc/t_spawn", "deep_chain")),
+        about: "proc/t_spawn:deep_chain".into(),
+        sentence: EVIL.into(),
+    });
+    search
 }
 
 impl Site {

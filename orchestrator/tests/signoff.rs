@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use fallout::model::{CellResult, FindingKind, News, RunId};
-use fallout::report::{self, RunReport};
-use fallout::store::runs::{self, RunDir, RunRecord};
+use fallout::model::{CellResult, FindingKind, News};
+use fallout::report::RunReport;
 
+#[path = "support/kept.rs"]
+mod kept;
 #[path = "support/sample.rs"]
 #[expect(dead_code, reason = "others use the rest")]
 mod sample;
@@ -80,28 +81,9 @@ impl Place {
     }
 
     /// A run of the branch's newest commit.
-    fn run(&self, mut report: RunReport) -> String {
-        let record = RunRecord {
-            format: 1,
-            id: runs::new_id(),
-            matrix_path: "/m.yaml".into(),
-            matrix: "push".into(),
-            images_dir: "/images".into(),
-            started: jiff::Timestamp::UNIX_EPOCH,
-            ports: vec![],
-            suites: vec![],
-            fresh: false,
-            revisions: [("portable".to_owned(), self.git(&["rev-parse", "HEAD"]))].into(),
-            reference: None,
-            baselines: Default::default(),
-            imported: None,
-            cluster: None,
-        };
-        report.run = RunId(record.id.0.clone());
-        let dir = RunDir::create(&self.path("state/fallout/runs"), &record).unwrap();
-        let text = report::json::write(&report).unwrap();
-        dir.write_file("report.json", text.as_bytes()).unwrap();
-        record.id.0
+    fn run(&self, report: RunReport) -> String {
+        let head = self.git(&["rev-parse", "HEAD"]);
+        kept::run(&self.path("state/fallout/runs"), &head, report)
     }
 
     fn sign(&self) -> (Option<i32>, String) {

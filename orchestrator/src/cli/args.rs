@@ -11,7 +11,7 @@ mod signoff;
 
 pub use daemon::{
     DaemonArgs, ExportArgs, ExportFormat, FarArgs, GcArgs, HistoryArgs, HookCommand, ImportArgs,
-    ImportFormat, LogFormat, OrderArgs, QueueArgs, TokenCommand, TryArgs,
+    ImportFormat, LogFormat, OrderArgs, OutboxArgs, QueueArgs, TokenCommand, TryArgs,
 };
 pub use search::{
     BenchArgs, BisectArgs, FailureArgs, FlakesArgs, MeasureArg, PolluterArgs, SuspectArgs,
@@ -151,6 +151,8 @@ pub enum Command {
     /// Show the daemon's queue, or cancel a job of it
     #[command(after_help = "Examples:\n  fallout queue\n  fallout queue --cancel 12")]
     Queue(QueueArgs),
+    /// What the daemon could not tell people yet, and why
+    Outbox(OutboxArgs),
     /// Have a daemon run a commit by one of its rules
     #[command(
         after_help = "Example:\n  fallout order portable push refs/heads/main --token-file ~/.fallout-token"

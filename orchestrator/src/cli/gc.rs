@@ -43,13 +43,14 @@ pub fn run(context: &Context, args: &GcArgs) -> Outcome {
         (args.runs_days, &mut limits.runs_days),
         (args.runs_at_most, &mut limits.runs_at_most),
         (args.trees_days, &mut limits.trees_days),
+        (args.tries_days, &mut limits.tries_days),
     ] {
         *field = own.or(*field);
     }
     if limits.is_empty() {
         return Err(Failure::usage(
             "no limit is given: expected --config FILE with 'retention:' in it, or one of \
-             --passing-consoles-days, --consoles-days, --runs-days, --runs-at-most, --trees-days",
+             --passing-consoles-days, --consoles-days, --runs-days, --runs-at-most, --trees-days, --tries-days",
         ));
     }
     let path = super::daemon::queue_path(context);

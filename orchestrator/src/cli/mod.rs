@@ -34,6 +34,7 @@ pub mod image;
 pub mod import;
 pub mod job;
 pub mod matrix;
+pub mod outbox;
 pub mod plan;
 pub mod polluter;
 pub mod port;
@@ -110,6 +111,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Bisect(args) => bisect::run(&context, &args),
         Command::Polluter(args) => polluter::run(&context, &args),
         Command::Daemon(args) => daemon::run(&context, &args),
+        Command::Outbox(args) => outbox::run(&context, &args),
         Command::Order(args) => tries::order(&context, &args),
         Command::Queue(args) => queue::run(&context, &args),
         Command::Gc(args) => gc::run(&context, &args),

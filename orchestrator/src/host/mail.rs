@@ -5,7 +5,7 @@ use std::time::Duration;
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
 use crate::model::telling::{Secured, Smtp};
@@ -82,11 +82,23 @@ fn message(from: &str, mail: &Mail<'_>) -> Result<Message, String> {
         .map_err(|e| e.to_string())
 }
 
+/// How the server proves that it is itself: by a certificate for its name, of somebody whom the host or the
+/// settings trust.
+fn parameters(smtp: &Smtp) -> Result<TlsParameters, String> {
+    let mut builder = TlsParameters::builder(smtp.host.clone());
+    if let Some(file) = &smtp.ca_file {
+        let pem = std::fs::read(file).map_err(|e| format!("{file}: {e}"))?;
+        let own = Certificate::from_pem(&pem).map_err(|e| format!("{file}: {e}"))?;
+        builder = builder.add_root_certificate(own);
+    }
+    builder.build().map_err(|e| e.to_string())
+}
+
 /// Sends a mail.
 pub async fn send(smtp: &Smtp, password: Option<String>, mail: &Mail<'_>) -> Result<(), String> {
     super::post::crypto();
     let message = message(&smtp.from, mail)?;
-    let tls = || TlsParameters::new(smtp.host.clone()).map_err(|e| e.to_string());
+    let tls = || parameters(smtp);
     let secured = match smtp.tls {
         Secured::None => Tls::None,
         Secured::Starttls => Tls::Required(tls()?),
@@ -104,8 +116,12 @@ pub async fn send(smtp: &Smtp, password: Option<String>, mail: &Mail<'_>) -> Res
         .send(message)
         .await
         .map(drop)
-        .map_err(|e| e.to_string())
+        .map_err(|e| super::post::chain(&e))
 }
+
+#[cfg(test)]
+#[path = "mail_tests.rs"]
+mod over_tls;
 
 #[cfg(test)]
 mod tests {

@@ -187,7 +187,7 @@ async fn send(request: RequestBuilder, body: Vec<u8>) -> Result<(), String> {
 }
 
 /// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
     while let Some(one) = cause {

@@ -21,6 +21,9 @@ pub struct Retention {
     /// Exported trees of commits.
     #[serde(default)]
     pub trees_days: Option<u32>,
+    /// Series that were tried; what their runs found stays with the runs.
+    #[serde(default)]
+    pub tries_days: Option<u32>,
     /// When the daemon sees to it: minute, hour, day, month, weekday.
     #[serde(default = "at_night")]
     pub cron: String,
@@ -38,6 +41,7 @@ impl Retention {
             self.runs_days,
             self.runs_at_most,
             self.trees_days,
+            self.tries_days,
         ];
         days.iter().all(Option::is_none)
     }

@@ -67,6 +67,9 @@ pub struct Smtp {
     /// Whether and how the connection is secured.
     #[serde(default)]
     pub tls: Secured,
+    /// A file with certificates (PEM) that the server's may be signed by, besides those that the host trusts.
+    #[serde(default)]
+    pub ca_file: Option<Utf8PathBuf>,
     /// Who logs in, where the server asks for it.
     #[serde(default)]
     pub user: Option<String>,

@@ -346,6 +346,7 @@ impl Settings {
         self.cluster.iter_mut().for_each(join);
         if let Some(mail) = &mut self.mail {
             mail.password_file.iter_mut().for_each(join);
+            mail.ca_file.iter_mut().for_each(join);
             mail.templates.iter_mut().for_each(join);
         }
         for repository in &mut self.repositories {

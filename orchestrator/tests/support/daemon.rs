@@ -72,6 +72,7 @@ impl Place {
             .current_dir(self.dir.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", &self.cache)
+            .env("XDG_CONFIG_HOME", self.path("config"))
             .env("XDG_RUNTIME_DIR", self.path("run"));
         command
     }

@@ -78,6 +78,23 @@ pub struct QueueArgs {
     pub far: FarArgs,
 }
 
+/// `fallout outbox`
+#[derive(Debug, Args)]
+pub struct OutboxArgs {
+    /// Send this letter at the next look, also one that was given up
+    #[arg(long, value_name = "LETTER")]
+    pub retry: Option<i64>,
+    /// Do not send this letter
+    #[arg(long, value_name = "LETTER", conflicts_with = "retry")]
+    pub forget: Option<i64>,
+    /// Show what was delivered, too
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `fallout try`
 #[derive(Debug, Args)]
 pub struct TryArgs {
@@ -293,6 +310,9 @@ pub struct GcArgs {
     /// Exported trees of commits go after so many days
     #[arg(long, value_name = "N")]
     pub trees_days: Option<u32>,
+    /// Series that were tried go after so many days
+    #[arg(long, value_name = "N")]
+    pub tries_days: Option<u32>,
     /// Instead, take out of the store of the cluster that this file describes what no run has used
     /// for two weeks
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "dry_run"])]

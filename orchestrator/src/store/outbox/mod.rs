@@ -19,6 +19,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use crate::model::telling::{Letter, Outgoing, Thread};
@@ -48,6 +49,44 @@ pub struct Waiting {
     pub key: String,
     /// How often it was tried.
     pub tries: u32,
+    /// The letter.
+    pub letter: Letter,
+}
+
+/// How far a letter is, in the order of the stored numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sent {
+    /// It waits for its time.
+    Waits,
+    /// It was taken.
+    Delivered,
+    /// It was tried [`TRIES`] times.
+    GivenUp,
+    /// A later one took its place, or somebody took it out.
+    Dropped,
+}
+
+impl Sent {
+    /// Every state, in the order of their stored numbers.
+    pub const ALL: [Self; 4] = [Self::Waits, Self::Delivered, Self::GivenUp, Self::Dropped];
+}
+
+/// A letter and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its number.
+    pub id: i64,
+    /// How far it is.
+    pub state: Sent,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it was written.
+    pub made: jiff::Timestamp,
+    /// When it is tried next, where it waits.
+    pub due: Option<jiff::Timestamp>,
+    /// Why it could not leave the last time. Untrusted text.
+    pub note: String,
     /// The letter.
     pub letter: Letter,
 }
@@ -192,6 +231,61 @@ impl Outbox {
             })
         };
         Ok(rows.iter().filter_map(waiting).collect())
+    }
+
+    /// Letters, the newest first: those that have not left, or all.
+    pub async fn list(&self, all: bool, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let mut db = self.db.lock().await;
+        let rows = sqlx::query(
+            "SELECT id, state, tries, made_ms, due_ms, note, letter FROM message
+             WHERE state IN (0, 2) OR ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(all)
+        .bind(limit)
+        .fetch_all(&mut *db)
+        .await
+        .map_err(self.failed("read"))?;
+        let entry = |r: &sqlx::sqlite::SqliteRow| {
+            let state = usize::try_from(r.get::<i64, _>("state")).ok()?;
+            let state = *Sent::ALL.get(state)?;
+            let due = jiff::Timestamp::from_millisecond(r.get("due_ms")).ok()?;
+            Some(Entry {
+                id: r.get("id"),
+                state,
+                tries: u32::try_from(r.get::<i64, _>("tries")).ok()?,
+                made: jiff::Timestamp::from_millisecond(r.get("made_ms")).ok()?,
+                due: (state == Sent::Waits).then_some(due),
+                note: r.get("note"),
+                letter: serde_json::from_str(r.get("letter")).ok()?,
+            })
+        };
+        Ok(rows.iter().filter_map(entry).collect())
+    }
+
+    /// Has a letter tried at the next look, with all its tries before it; whether there is one that has not
+    /// left.
+    pub async fn retry(&self, id: i64, now: jiff::Timestamp) -> Result<bool, StoreError> {
+        let sql = "UPDATE message SET state = 0, tries = 0, due_ms = ?1, ended_ms = NULL
+             WHERE id = ?2 AND state IN (0, 2)";
+        self.put(sql, id, now).await
+    }
+
+    /// Takes a letter out; whether there was one that waited.
+    pub async fn forget(&self, id: i64, now: jiff::Timestamp) -> Result<bool, StoreError> {
+        let sql = "UPDATE message SET state = 3, ended_ms = ?1 WHERE id = ?2 AND state IN (0, 2)";
+        self.put(sql, id, now).await
+    }
+
+    async fn put(
+        &self,
+        sql: &'static str,
+        id: i64,
+        now: jiff::Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut db = self.db.lock().await;
+        let done = sqlx::query(sql).bind(ms(now)).bind(id).execute(&mut *db);
+        let done = done.await.map_err(self.failed("write"))?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// A letter has left.

@@ -142,3 +142,38 @@ async fn threads_are_kept_with_what_was_told() {
     assert_eq!(outbox.threads("p").await.unwrap(), threads);
     assert!(outbox.threads("q").await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_letter_that_does_not_leave_is_listed_tried_again_and_taken_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = open(&dir).await;
+    let letters = [hook("1", "a"), hook("2", "b"), hook("3", "c")];
+    outbox.take_in(6, &letters, "p", &[], at(0)).await.unwrap();
+    let due = outbox.due(at(0), 10).await.unwrap();
+    for n in 0..TRIES {
+        let tried = Waiting {
+            tries: n,
+            ..due[0].clone()
+        };
+        outbox.failed_to(&tried, "no route", at(1)).await.unwrap();
+    }
+    outbox.delivered(due[1].id, at(1)).await.unwrap();
+    let states = |list: &[Entry]| list.iter().map(|e| (e.id, e.state)).collect::<Vec<_>>();
+    let open = outbox.list(false, 10).await.unwrap();
+    assert_eq!(states(&open), [(3, Sent::Waits), (1, Sent::GivenUp)]);
+    assert_eq!(
+        (open[1].note.as_str(), open[1].tries, open[1].due),
+        ("no route", TRIES, None)
+    );
+    assert_eq!(outbox.list(true, 10).await.unwrap().len(), 3);
+    // One that was given up begins anew; one that has left does not leave twice.
+    assert!(outbox.retry(1, at(9)).await.unwrap());
+    assert!(!outbox.retry(2, at(9)).await.unwrap());
+    assert!(keys(&outbox, at(9)).await.contains(&"1".to_owned()));
+    assert!(outbox.forget(1, at(9)).await.unwrap());
+    assert!(!outbox.forget(77, at(9)).await.unwrap());
+    assert_eq!(
+        states(&outbox.list(false, 10).await.unwrap()),
+        [(3, Sent::Waits)]
+    );
+}

@@ -30,7 +30,7 @@ pub struct Done {
 pub struct Swept {
     /// Runs.
     pub runs: Vec<Done>,
-    /// Exported trees, with their size.
+    /// Exported trees and series that were tried, with their size.
     pub trees: Vec<(PathBuf, u64)>,
     /// What could not be done.
     pub trouble: Vec<String>,
@@ -84,7 +84,13 @@ pub fn sweep(
         }
     }
     if let Some(days) = limits.trees_days {
-        trees(&state.join("trees"), days, busy, now, dry_run, &mut swept);
+        let trees = entries(&state.join("trees"));
+        let trees = trees.iter().flat_map(|repository| entries(repository));
+        by_commit(trees, days, busy, now, dry_run, &mut swept);
+    }
+    if let Some(days) = limits.tries_days {
+        let tries = entries(&state.join("tries"));
+        by_commit(tries, days, busy, now, dry_run, &mut swept);
     }
     Ok(swept)
 }
@@ -149,18 +155,16 @@ fn passed(cell: &Path) -> bool {
             .all(|g| g.crash.is_none() && g.damage.is_none())
 }
 
-fn trees(
-    dir: &Path,
+/// Directories that are named by a commit.
+fn by_commit(
+    dirs: impl IntoIterator<Item = PathBuf>,
     days: u32,
     busy: &BTreeSet<String>,
     now: Timestamp,
     dry_run: bool,
     swept: &mut Swept,
 ) {
-    for tree in entries(dir)
-        .iter()
-        .flat_map(|repository| entries(repository))
-    {
+    for tree in dirs {
         let commit = tree.file_name().unwrap_or_default().to_string_lossy();
         let modified = std::fs::metadata(&tree).and_then(|m| m.modified());
         let since = modified.unwrap_or_else(|_| SystemTime::now());

@@ -245,21 +245,32 @@ fn what_is_cited_or_worked_on_stays() {
 }
 
 #[test]
-fn trees_of_commits_go_by_age_unless_the_queue_needs_them() {
+fn trees_of_commits_and_series_go_by_age_unless_the_queue_needs_them() {
     let dir = tempfile::tempdir().unwrap();
     for commit in ["aaaa", "bbbb"] {
         let tree = dir.path().join("trees/portable").join(commit);
         std::fs::create_dir_all(&tree).unwrap();
         std::fs::write(tree.join("f"), "12345").unwrap();
+        let tried = dir.path().join("tries").join(commit);
+        std::fs::create_dir_all(&tried).unwrap();
+        std::fs::write(tried.join("series.mbox"), "123").unwrap();
     }
     let limits = Retention {
         trees_days: Some(0),
+        tries_days: Some(0),
         ..Retention::default()
     };
     let busy = ["bbbb".to_owned()].into();
     let later = Timestamp::now();
     let swept = sweep(dir.path(), &limits, &busy, later, false).unwrap();
-    assert_eq!(swept.freed_bytes(), 5);
+    assert_eq!(swept.freed_bytes(), 8);
+    for (tried, there) in [("aaaa", false), ("bbbb", true)] {
+        assert_eq!(
+            dir.path().join("tries").join(tried).exists(),
+            there,
+            "{tried}"
+        );
+    }
     assert!(!dir.path().join("trees/portable/aaaa").exists());
     assert!(dir.path().join("trees/portable/bbbb/f").exists());
 }

@@ -150,7 +150,7 @@ pub async fn port(
         next: shown.last().filter(|_| more).map_or(String::new(), |c| {
             format!("{}?before={}", port.link, c.cursor)
         }),
-        cells: shown.iter().map(views::cell).collect(),
+        cells: shown.iter().map(|c| views::cell(c, &app.runs)).collect(),
         port,
     }))
 }

@@ -94,7 +94,7 @@ pub async fn page(State(app): State<App>, PathOf(run): PathOf<String>) -> Answer
     revisions.dedup();
     let has_report = app.runs.join(&row.run).join("report.html").is_file();
     let page = Page {
-        tables: tables(cells.iter().map(views::cell).collect()),
+        tables: tables(cells.iter().map(|c| views::cell(c, &app.runs)).collect()),
         run: views::run(&row),
         revisions,
         told: told.ok().flatten(),

@@ -11,7 +11,7 @@ use crate::report::duration_words;
 use crate::report::html::words::{kind_words, news_words, parts};
 use crate::store::index::{CellRow, FindingRow, RunPhase, RunRow};
 use crate::store::queue::Job;
-use crate::store::runs::cell_dir_name;
+use crate::store::runs::{RunDir, cell_dir_name};
 
 const NAME: usize = 200;
 
@@ -192,10 +192,16 @@ pub struct CellView {
     pub bad: u64,
     pub silent: u64,
     pub crashes: u64,
+    /// Empty where none was recorded: a run made elsewhere, or an old one.
     pub console: String,
 }
 
-pub fn cell(row: &CellRow) -> CellView {
+/// A cell of a run below `runs`.
+pub fn cell(row: &CellRow, runs: &Path) -> CellView {
+    let dir = RunDir {
+        path: runs.join(&row.run),
+    };
+    let recorded = dir.cell_dir(&row.cell).join("guest-1.console").is_file();
     CellView {
         run: name(&row.run),
         started: when(row.started),
@@ -216,7 +222,10 @@ pub fn cell(row: &CellRow) -> CellView {
         bad: row.bad,
         silent: row.silent,
         crashes: row.crashes,
-        console: console_link(&row.run, &row.cell, 1),
+        console: match recorded {
+            true => console_link(&row.run, &row.cell, 1),
+            false => String::new(),
+        },
     }
 }
 

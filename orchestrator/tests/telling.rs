@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
+use fallout::model::change::Search;
 use fallout::model::{
     ChangeSet, Finding, FindingKind, JobSpec, JobState, NewJob, News, Policy, PortTally, Priority,
     RunId,
@@ -130,29 +131,13 @@ fn wait(what: &str, place: &Place, mut there: impl FnMut() -> bool) {
 }
 
 /// A job that ran and came to this verdict, as the daemon leaves it behind.
-async fn ran(place: &Place, commit: &str, old: Option<&str>, mut report: RunReport) {
+async fn ran(place: &Place, commit: &str, old: Option<&str>, mut report: RunReport) -> String {
     let state = place.path("state/fallout");
     let queue = Queue::open(&state.join("daemon.sqlite")).await.unwrap();
-    let job = NewJob {
-        change: ChangeSet {
-            repository: "r".into(),
-            reference: "refs/heads/main".into(),
-            old: old.map(str::to_owned),
-            new: commit.into(),
-        },
-        choice: "push".into(),
-        spec: JobSpec {
-            matrix: "/absent.yaml".into(),
-            ports: vec![],
-            suites: vec![],
-            source_dir: ".".into(),
-            bisect: 0,
-            search: None,
-        },
-        priority: Priority::Push,
-        policy: Policy::Each,
-    };
-    queue.accept(commit, &[job]).await.unwrap();
+    queue
+        .accept(commit, &[job(commit, old, None)])
+        .await
+        .unwrap();
     let run = runs::new_id();
     let taken = queue.take(&run).await.unwrap().unwrap();
     report.run = RunId(run.0.clone());
@@ -167,6 +152,29 @@ async fn ran(place: &Place, commit: &str, old: Option<&str>, mut report: RunRepo
         .step(taken.id, JobState::Done, "", Some(1))
         .await
         .unwrap();
+    run.0
+}
+
+fn job(commit: &str, old: Option<&str>, search: Option<Search>) -> NewJob {
+    NewJob {
+        change: ChangeSet {
+            repository: "r".into(),
+            reference: "refs/heads/main".into(),
+            old: old.map(str::to_owned),
+            new: commit.into(),
+        },
+        choice: "push".into(),
+        spec: JobSpec {
+            matrix: "/absent.yaml".into(),
+            ports: vec![],
+            suites: vec![],
+            source_dir: ".".into(),
+            bisect: 0,
+            search,
+        },
+        priority: Priority::Push,
+        policy: Policy::Each,
+    }
 }
 
 fn clean() -> RunReport {
@@ -178,6 +186,29 @@ fn clean() -> RunReport {
     let mut report = sample::report(cells);
     report.verdict.findings.clear();
     report
+}
+
+/// A run in which a case fails on one port.
+fn bad() -> RunReport {
+    let mut bad = clean();
+    let sentence = "`wire/t_pack:big_endian` fails on s390x and passes on amd64".to_owned();
+    let case = "wire/t_pack:big_endian".parse().unwrap();
+    let mut finding = Finding::new(
+        FindingKind::ArchOnly,
+        News::New,
+        "portable",
+        Some(case),
+        sentence,
+    );
+    finding.failing = vec![PortTally {
+        port: "s390x".into(),
+        bad: 3,
+        total: 3,
+        outcome: "failed".into(),
+        reason: Some("0x12345678 != 0x78563412".into()),
+    }];
+    bad.verdict.findings = vec![finding];
+    bad
 }
 
 #[test]
@@ -199,24 +230,7 @@ fn a_forge_a_webhook_and_people_are_told_once_whatever_is_killed() {
     drop(place.daemon());
 
     let first = place.git(&["-C", "tree", "rev-parse", "HEAD"]);
-    let mut bad = clean();
-    let sentence = "`wire/t_pack:big_endian` fails on s390x and passes on amd64".to_owned();
-    let case = "wire/t_pack:big_endian".parse().unwrap();
-    let mut finding = Finding::new(
-        FindingKind::ArchOnly,
-        News::New,
-        "portable",
-        Some(case),
-        sentence,
-    );
-    finding.failing = vec![PortTally {
-        port: "s390x".into(),
-        bad: 3,
-        total: 3,
-        outcome: "failed".into(),
-        reason: Some("0x12345678 != 0x78563412".into()),
-    }];
-    bad.verdict.findings = vec![finding];
+    let bad = bad();
     runtime.block_on(ran(&place, &first, None, bad));
     let running = place.daemon();
     wait("nobody was told", &place, || {
@@ -310,6 +324,75 @@ fn a_forge_a_webhook_and_people_are_told_once_whatever_is_killed() {
     assert!(
         !log.contains("very-secret") && !log.contains(SECRET),
         "{log}"
+    );
+}
+
+#[test]
+fn the_commit_that_a_search_found_is_told_in_the_thread_and_to_its_author() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (place, _cache) = place();
+    let (url, asked) = forge(&runtime);
+    let (port, mails) = sink();
+    let settings = format!(
+        "format: 1\nlisten: 127.0.0.1:0\n\
+         mail: {{from: fallout@example.org, host: 127.0.0.1, port: {port}, tls: none}}\n\
+         repositories:\n  - name: r\n    path: r.git\n\
+         \x20   hooks: [{{name: chat, url: '{url}/chat', secret_file: secret}}]\n\
+         \x20   mail: {{to: [list@example.org], authors: true}}\n"
+    );
+    std::fs::write(place.path("daemon.yaml"), settings).unwrap();
+    drop(place.daemon());
+    let head = place.git(&["-C", "tree", "rev-parse", "HEAD"]);
+    let run = runtime.block_on(ran(&place, &head, None, bad()));
+    runtime.block_on(async {
+        let state = place.path("state/fallout");
+        let queue = Queue::open(&state.join("daemon.sqlite")).await.unwrap();
+        let finding = &bad().verdict.findings[0];
+        let search = Search {
+            run: run.clone(),
+            cell: "portable/s390x/stock/candidate".parse().unwrap(),
+            case: finding.case.clone(),
+            about: finding.about(),
+            sentence: finding.sentence.clone(),
+        };
+        let job = job(&head, Some("0"), Some(search));
+        queue.accept("search", &[job]).await.unwrap();
+        let taken = queue.take(&runs::new_id()).await.unwrap().unwrap();
+        // It stands with the run that it belongs to.
+        assert_eq!(taken.run, Some(run.clone()));
+        let answer = json!({"commit": head, "authors": ["culprit@example.org"]});
+        let dir = runs::RunDir {
+            path: state.join("runs").join(&run),
+        };
+        let bytes = serde_json::to_vec(&answer).unwrap();
+        dir.write_search(taken.id, &bytes).unwrap();
+        let note = "it came in with the culprit (abc) (probability 99.0%)";
+        queue
+            .step(taken.id, JobState::Done, note, None)
+            .await
+            .unwrap();
+    });
+    let running = place.daemon();
+    wait("nobody was told", &place, || {
+        asked.lock().unwrap().len() == 6 && mails.lock().unwrap().len() == 2
+    });
+    drop(running);
+    let mails = mails.lock().unwrap().clone();
+    assert!(
+        mails[1].contains("culprit@example.org, e@x, list@example.org"),
+        "{}",
+        mails[1]
+    );
+    assert!(
+        mails[1].contains("it came in with the culprit"),
+        "{}",
+        mails[1]
+    );
+    assert!(mails[1].contains("In-Reply-To:"), "{}", mails[1]);
+    let last: Value = serde_json::from_str(&asked.lock().unwrap().last().unwrap().2).unwrap();
+    assert_eq!(
+        (&last["found"], &last["search"]["run"]),
+        (&json!(head), &json!(run))
     );
 }
 

@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::ahead::{self, Ahead, Deed};
+use super::ccache::Ccache;
 use super::conf;
 use super::keys::Keys;
 use super::one::One;
@@ -114,6 +115,11 @@ pub async fn build(request: &Request<'_>, progress: &Tell<'_>) -> Result<Vec<Mad
     space.prepare()?;
     let conf = configuration(request, &space).await?;
     let sandbox = Sandbox::probe().await;
+    let env = &request.project.build.env;
+    let ccache = Ccache::find(&request.cache.join("netbsd"), &space.dirs.port, env);
+    if let Some(ccache) = &ccache {
+        ccache.prepare(env)?;
+    }
     let mut stages = request.stage.before();
     stages.push(request.stage.clone());
     let mut made = Vec::new();
@@ -129,6 +135,7 @@ pub async fn build(request: &Request<'_>, progress: &Tell<'_>) -> Result<Vec<Mad
             keys: &keys,
             tree: &tree,
             sandbox,
+            ccache: ccache.as_ref(),
         };
         made.push(match ahead.deed {
             Deed::Found(record) => Made::found(*record),

@@ -19,6 +19,7 @@
 //! and what an updating build leaves in DESTDIR from earlier revisions stays there.
 
 mod ahead;
+mod ccache;
 mod conf;
 mod disk;
 mod drive;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::ccache::Ccache;
 use super::disk::{Disk, Full};
 use super::drive::{Made, Request, Tell, blocking};
 use super::keys::Keys;
@@ -38,6 +39,7 @@ pub(super) struct One<'a> {
     pub keys: &'a Keys,
     pub tree: &'a GitTree,
     pub sandbox: Sandbox,
+    pub ccache: Option<&'a Ccache>,
 }
 
 impl One<'_> {
@@ -106,7 +108,9 @@ impl One<'_> {
         let disk = Disk::begin(&dirs.port, spec.disk_bytes)?;
         let line = self.words(parts.map(|(parts, _)| parts));
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        let mut command = self.sandbox.command(&line, &[&dirs.port], &[&dirs.source]);
+        let mut writable: Vec<&Utf8Path> = vec![&dirs.port];
+        writable.extend(self.ccache.map(|ccache| ccache.dir.as_path()));
+        let mut command = self.sandbox.command(&line, &writable, &[&dirs.source]);
         command
             .current_dir(&dirs.source)
             .env_clear()
@@ -244,7 +248,10 @@ impl One<'_> {
             parts,
             unlisted,
             took_ms,
-            confined: self.sandbox.words().to_owned(),
+            confined: match self.ccache {
+                Some(_) => format!("{}; compilers through ccache", self.sandbox.words()),
+                None => self.sandbox.words().to_owned(),
+            },
             artifacts,
             log,
         })
@@ -374,6 +381,9 @@ impl One<'_> {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         env.extend(self.request.project.build.env.clone());
+        if let Some(ccache) = self.ccache {
+            ccache.add_to(&mut env);
+        }
         env
     }
 }

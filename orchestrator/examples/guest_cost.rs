@@ -33,6 +33,7 @@ fn raw(spec: &GuestSpec, dir: &Path) -> Result<(Duration, Duration), Failure> {
     let paths = command::Paths {
         kernel: &kernel,
         initrd: &initrd,
+        exchange: "",
         agent: &agent,
         qmp: &qmp,
     };

@@ -40,6 +40,7 @@ fn write_run(runs: &Path, number: usize) -> usize {
             .expect("in range"),
         ports: vec![],
         suites: vec![],
+        release: None,
         fresh: false,
         reference: None,
         baselines: Default::default(),

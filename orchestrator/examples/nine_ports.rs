@@ -80,6 +80,7 @@ fn raw(job: &Job, dir: &Path, root: &str) -> Result<(Duration, usize), Failure> 
     let paths = command::Paths {
         kernel: &kernel,
         initrd: &initrd,
+        exchange: "",
         agent: &agent,
         qmp: &qmp,
     };

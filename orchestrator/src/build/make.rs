@@ -22,7 +22,7 @@ use super::source::{self, Series, Tree};
 use super::toolchain::{Tools, tools};
 use super::{messages, pack};
 use crate::host::files::find_program;
-use crate::model::project::BuildSpec;
+use crate::model::project::{BuildKind, BuildSpec};
 use crate::model::{Key, Port, Project};
 
 /// The same for every build: 1980, the first year that all archive formats can tell.
@@ -47,6 +47,21 @@ pub struct BuildRequest<'a> {
     pub key: &'a Key,
     /// Compilers at the same time.
     pub jobs: u32,
+}
+
+/// The image has the cases already: an archive with nothing in it.
+async fn nothing(
+    request: &BuildRequest<'_>,
+    work: Work,
+    start: Instant,
+) -> Result<Built, BuildError> {
+    let mut log = Log::create(&work.log(), &work.path("tree")).doing("write", &work.log())?;
+    log.heading("the image has the cases")
+        .doing("write", &work.log())?;
+    log.finish().doing("write", &work.log())?;
+    let (destdir, tar) = (work.path("destdir"), work.tar());
+    let packed = blocking(move || pack::pack(&destdir, &tar).doing("pack", &destdir)).await?;
+    finish(request, work, packed, start)
 }
 
 /// Gives the build of the request's key from the cache, or makes it. A build of the same key by
@@ -75,6 +90,9 @@ pub async fn build(
         let dir = work.path(dir);
         std::fs::create_dir_all(&dir).doing("create", &dir)?;
     }
+    if request.project.build.kind == BuildKind::Installed {
+        return nothing(request, work, start).await;
+    }
     progress("copy");
     let (from, to) = (request.tree.clone(), tree.clone());
     blocking(move || source::copy(&from, &to)).await?;
@@ -96,6 +114,16 @@ pub async fn build(
         return Err(steps.failed("install", command, status));
     }
     steps.log.finish().doing("write", &work.log())?;
+    finish(request, work, packed, start)
+}
+
+/// Puts what was packed in its place in the cache.
+fn finish(
+    request: &BuildRequest<'_>,
+    work: Work,
+    packed: pack::Packed,
+    start: Instant,
+) -> Result<Built, BuildError> {
     work.finish(
         request.cache,
         &Note {

@@ -195,6 +195,12 @@ pub enum Command {
     Completions(CompletionsArgs),
 }
 
+/// A path that another process of the run finds too.
+fn absolute(path: &str) -> Result<Utf8PathBuf, String> {
+    let path = std::path::absolute(path).map_err(|e| e.to_string())?;
+    Utf8PathBuf::from_path_buf(path).map_err(|p| format!("{}: not UTF-8", p.display()))
+}
+
 /// Which part of a matrix.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
@@ -204,6 +210,10 @@ pub struct Selection {
     /// Only these suites
     #[arg(long, value_name = "SUITE,…", value_delimiter = ',')]
     pub suites: Vec<String>,
+    /// The release that images are made of, in the place of the matrix's: a directory as build.sh
+    /// release leaves it
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
+    pub release: Option<Utf8PathBuf>,
 }
 
 /// `fallout run`

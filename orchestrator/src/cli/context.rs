@@ -8,7 +8,7 @@ use crate::image::manifest;
 use crate::model::known::Registry;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::{Port, Project};
-use crate::plan::matrix::Matrix;
+use crate::plan::matrix::{Matrix, ReleaseAt};
 use crate::plan::resolve::{ProjectFile, Resolved, resolve, tidy};
 
 use super::args::Selection;
@@ -89,7 +89,7 @@ impl Context {
         let images = self.images_dir(Some(file))?;
         let ports = self.ports(&images)?;
         let names: Vec<&str> = ports.iter().map(|p| p.port.as_str()).collect();
-        let doc = yaml::read::<Matrix>(file, |m| m.check(&names))?;
+        let mut doc = yaml::read::<Matrix>(file, |m| m.check(&names))?;
         let base = file.parent().unwrap_or(Utf8Path::new(""));
 
         let mut projects = Vec::new();
@@ -134,6 +134,9 @@ impl Context {
         wrong.extend(doc.verify(problems).err().map(|e| e.to_string()));
         if !wrong.is_empty() {
             return Err(Failure::usage(wrong.join("\n")));
+        }
+        if let Some(path) = &only.release {
+            doc.value.release = Some(ReleaseAt { path: path.clone() });
         }
         let resolved = resolve(&doc.value, base, &projects, &kernels, &ports);
         let mut resolved = resolved.map_err(|p| match doc.verify(p) {

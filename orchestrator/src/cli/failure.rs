@@ -93,6 +93,7 @@ pub fn find(context: &Context, about: &FailureArgs, side: Side) -> Result<Subjec
     let only = Selection {
         ports: vec![cell.id.port.0.clone()],
         suites: vec![cell.id.suite.clone()],
+        release: record.release.clone(),
     };
     let mut setup = super::run::setup(context, &matrix, &only, false, None)?;
     baseline::prepare(&mut setup, &record.baselines);

@@ -24,6 +24,7 @@ pub fn run(context: &Context, args: &ReproArgs) -> Outcome {
     let only = Selection {
         ports: vec![result.id.port.0.clone()],
         suites: vec![result.id.suite.clone()],
+        release: record.release.clone(),
     };
     let setup = super::run::setup(context, &matrix, &only, false, None)?;
     context.dirs.make_runtime()?;

@@ -21,6 +21,7 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Outcome {
     let only = Selection {
         ports: record.ports.clone(),
         suites: record.suites.clone(),
+        release: record.release.clone(),
     };
     let mut setup = super::run::setup(context, &matrix, &only, record.fresh, args.jobs)?;
     let cluster = record.cluster.as_deref().and_then(Utf8Path::from_path);

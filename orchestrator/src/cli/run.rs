@@ -37,6 +37,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Outcome {
         started: jiff::Timestamp::now(),
         ports: args.only.ports.clone(),
         suites: args.only.suites.clone(),
+        release: args.only.release.clone(),
         fresh: args.fresh,
         revisions,
         reference: None,
@@ -80,6 +81,16 @@ pub fn setup(
     cores: Option<u32>,
 ) -> Result<Setup, Failure> {
     let loaded = context.load(matrix, only)?;
+    let mut releases = loaded
+        .resolved
+        .ports
+        .iter()
+        .filter_map(|p| p.image.release.as_ref());
+    if releases.any(|release| release.from.is_none()) {
+        return Err(Failure::usage(format!(
+            "{matrix}: the images of its ports are made of a release, and none is given: expected --release DIR, or release: {{path: DIR}} in the matrix"
+        )));
+    }
     let images = loaded
         .images
         .canonicalize_utf8()

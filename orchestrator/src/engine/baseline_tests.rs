@@ -14,6 +14,7 @@ fn run(setup: &Setup, n: u32, clean: bool, reference: Option<&str>) -> String {
         started: jiff::Timestamp::UNIX_EPOCH,
         ports: vec![],
         suites: vec![],
+        release: None,
         fresh: false,
         revisions: setup.revisions().unwrap(),
         reference: reference.map(str::to_owned),

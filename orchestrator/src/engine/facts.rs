@@ -263,6 +263,18 @@ impl Setup {
 
 fn image_fact(port: &Port, dirs: &image::Dirs) -> Result<ImageFact, RunError> {
     let planned = image::planned_image(port, dirs).map_err(|e| RunError::Host(e.to_string()))?;
+    if port.image.release.is_some() {
+        let (key, ready) = match planned {
+            image::Planned::Cached(key) => (Some(key), true),
+            image::Planned::Missing { key, .. } => (key, false),
+        };
+        let sysroot = None;
+        return Ok(ImageFact {
+            key,
+            sysroot,
+            ready,
+        });
+    }
     let sysroot = image::sysroot::planned(dirs, port);
     let sysroot_ready = sysroot.as_ref().is_some_and(|(_, ready)| *ready);
     let sysroot = sysroot.map(|(key, _)| key);

@@ -66,7 +66,7 @@ pub fn snapshot_key(port: &Port, image: &image::cache::Record) -> Option<Key> {
     }
     let program = program_identity(&emulator.program)?;
     let content = |name: &str| image.files.get(name).map(|f| f.sha256.as_str());
-    let (kernel, initrd) = (content("kernel")?, content("initrd")?);
+    let (kernel, initrd) = (content("kernel")?, content(image::cache::root_of(image))?);
     Some(command::snapshot_key(emulator, &program, kernel, initrd))
 }
 

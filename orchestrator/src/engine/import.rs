@@ -107,6 +107,7 @@ pub async fn import(state: &Path, runs_dir: &Path, order: &Import) -> Result<Tak
         started: order.now,
         ports: Vec::new(),
         suites: Vec::new(),
+        release: None,
         fresh: false,
         revisions: BTreeMap::new(),
         baselines: BTreeMap::new(),

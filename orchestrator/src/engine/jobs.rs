@@ -1,6 +1,6 @@
 //! The jobs that come before a cell: images and builds. Kernels are in [`super::kernels`].
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,8 +19,21 @@ use super::sources;
 pub struct ImageReady {
     /// Kernel and initramfs.
     pub image: Image,
-    /// Headers and libraries for the cross compiler.
-    pub sysroot: Sysroot,
+    /// Headers and libraries for the cross compiler; none where nothing is compiled for the port.
+    pub sysroot: Option<Sysroot>,
+}
+
+impl ImageReady {
+    /// The key of what a build for the port depends on.
+    pub fn sysroot_key(&self) -> &Key {
+        self.sysroot.as_ref().map_or(&self.image.key, |s| &s.key)
+    }
+
+    /// The compiler's directory; none that exists where nothing is compiled for the port.
+    pub fn sysroot_dir(&self) -> &Utf8Path {
+        let sysroot = self.sysroot.as_ref();
+        sysroot.map_or(Utf8Path::new("/nonexistent"), |s| &s.dir)
+    }
 }
 
 /// Why a job before a cell failed, and whose fault that is.
@@ -64,9 +77,14 @@ pub async fn image(
     let image = image::ensure_image(port, &dirs, false, move |p| tell(&p.doing, p.done))
         .await
         .map_err(failed)?;
+    if port.image.release.is_some() {
+        let sysroot = None;
+        return Ok(ImageReady { image, sysroot });
+    }
     let tell = reporter(bus, job);
     let sysroot = image::ensure_sysroot(port, &dirs, move |p| tell(&p.doing, p.done))
         .await
+        .map(Some)
         .map_err(failed)?;
     Ok(ImageReady { image, sysroot })
 }

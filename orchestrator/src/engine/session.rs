@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::guest::health::{self, Health};
 use crate::guest::{Guest, GuestError, Output};
 use crate::host::text;
-use crate::model::outcome::Sense;
+use crate::model::outcome::{Outcome, Sense};
 use crate::model::{CaseId, Crash, CrashKind, Damage, Event, Purpose};
 use crate::suite::kyua_db::{self, DbLimits, DbResult};
 use crate::suite::{Invocation, PushFile, Runner, SuiteEvent, parse_list};
@@ -93,10 +93,17 @@ impl<'a> Session<'a> {
             .await
             .map_err(|e| Stop::Host(e.to_string()))?
             .len();
-        if let Err(error) = self.guest.put_tar_from("/", size, tests).await {
+        // Two blocks of zeros are an archive of nothing: the image has the cases.
+        if size > 1024
+            && let Err(error) = self.guest.put_tar_from("/", size, tests).await
+        {
             return Err(self.lost(error, None));
         }
-        let commands = invocation(self.job).map_err(Stop::Refused)?;
+        let commands = invocation(self.job, self.guest.unprivileged_user());
+        let mut commands = commands.map_err(Stop::Refused)?;
+        if self.guest.has_exchange() {
+            commands = commands.copied();
+        }
         let kyua = self.job.runner == Runner::Kyua;
         let wants_list = self.cell.ledger().wants_list(kyua);
         if wants_list {
@@ -134,6 +141,9 @@ impl<'a> Session<'a> {
             open = self.run_part(batch, commands, &command).await?;
             if let Some(db) = &part.results_db {
                 self.collect(batch, db).await?;
+            }
+            if let Some(copy) = &part.results_copy {
+                self.cross_check(batch, copy).await?;
             }
             if open.is_some() {
                 break;
@@ -386,18 +396,54 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Fetches the runner's own copy of its results: what came over the line must be the same.
+    async fn cross_check(&mut self, batch: &Batch, copy: &str) -> Result<(), Stop> {
+        let most = self.job.limits.channel_bytes;
+        let bytes = match self.guest.get(copy, most).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                let text = format!("{}: the runner left no copy of its results", self.job.id);
+                self.cell.notice(text);
+                return Ok(());
+            }
+            Err(error) => return Err(self.lost(error, None)),
+        };
+        let mut parser = self.job.runner.parser();
+        let mut events = Vec::new();
+        parser.feed_into(&bytes, &mut events);
+        events.extend(parser.finish());
+        for event in events {
+            let SuiteEvent::CaseEnded { case, outcome, .. } = event else {
+                continue;
+            };
+            let streamed = self.streamed(batch, &case);
+            if streamed != Some(outcome) {
+                let streamed = streamed.map_or("nothing".to_owned(), |o| o.to_string());
+                self.cell.notice(format!(
+                    "{}: {} streamed as {streamed}, in the copy as {outcome}",
+                    self.job.id,
+                    text::line(case.to_string().as_bytes(), 120),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was streamed of a case in this batch.
+    fn streamed(&self, batch: &Batch, case: &CaseId) -> Option<Outcome> {
+        let ledger = self.cell.ledger();
+        let mut attempts = ledger.attempts().iter().rev();
+        let streamed = attempts.find(|a| {
+            (a.purpose, a.pass, a.guest) == (batch.purpose, batch.pass, self.number)
+                && a.case == *case
+        });
+        streamed.map(|a| a.outcome)
+    }
+
     /// One result of the database against what was streamed.
     fn compare(&self, batch: &Batch, result: &DbResult) {
+        let streamed = self.streamed(batch, &result.case);
         let mut ledger = self.cell.ledger();
-        let streamed = ledger
-            .attempts()
-            .iter()
-            .rev()
-            .find(|a| {
-                (a.purpose, a.pass, a.guest) == (batch.purpose, batch.pass, self.number)
-                    && a.case == result.case
-            })
-            .map(|a| a.outcome);
         if result.outcome.sense() == Sense::Bad
             && let Some(output) = result.output()
         {
@@ -417,12 +463,12 @@ impl<'a> Session<'a> {
 }
 
 /// The commands for a cell's suite.
-fn invocation(job: &CellJob) -> Result<Invocation, String> {
+fn invocation(job: &CellJob, user: &str) -> Result<Invocation, String> {
     Invocation::new(
         job.runner,
         &job.cases_root,
         WORK_DIR,
-        Some("tests"),
+        Some(user),
         job.slowness,
     )
     .map_err(|e| e.to_string())

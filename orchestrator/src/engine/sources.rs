@@ -22,7 +22,15 @@ pub fn known_hash(source: &Source, cache: &Utf8Path) -> Result<Option<Key>, RunE
             .map_err(|e| RunError::Input(e.to_string()))?;
         return Ok(known.map(|id| git::tree_key(&id)));
     }
+    if *source == Source::default() {
+        return Ok(Some(no_source()));
+    }
     Ok(package(source).and_then(|(suite, origin)| source::tree::known(cache, suite, &origin)))
+}
+
+/// The tree of a suite that the image has: there is none.
+fn no_source() -> Key {
+    Key::of("no source", &[])
 }
 
 /// What the archive knows a source by, where it is of the archive's: its suite and its packages.
@@ -55,6 +63,15 @@ pub fn ensure(source: &Source, cache: &Utf8Path, watch: &Watch<'_>) -> Result<Tr
         let tree = git::ensure(cache, &source.url, &source.revision)
             .map_err(|e| RunError::Host(e.to_string()))?;
         return Ok(Tree::git(tree));
+    }
+    if *source == Source::default() {
+        let dir = cache.join("no-source");
+        let made = std::fs::create_dir_all(&dir);
+        made.map_err(|e| RunError::Host(format!("cannot create {dir}: {e}")))?;
+        return Ok(Tree {
+            origin: Origin::Dir(dir),
+            hash: no_source(),
+        });
     }
     let Some((suite, origin)) = package(source) else {
         return Err(RunError::Input("a suite without a source".to_owned()));

@@ -243,7 +243,7 @@ impl Dispatch {
                 Some(Made::Image(ready)) => known.push((
                     INPUT_IMAGE,
                     match job.kind() {
-                        JobKind::Build => ready.sysroot.key.clone(),
+                        JobKind::Build => ready.sysroot_key().clone(),
                         _ => ready.image.key.clone(),
                     },
                 )),
@@ -367,14 +367,14 @@ async fn build_side(
     let tree = jobs::tree(setup, source, &job.name, bus).await?;
     let known = [
         (INPUT_SOURCE, &tree.hash),
-        (INPUT_IMAGE, &image.sysroot.key),
+        (INPUT_IMAGE, image.sysroot_key()),
     ];
     let key = job.key_with(&known).cloned().ok_or_else(lost)?;
     if let Some(built) = build::cached(&setup.dirs.cache, &key) {
         return Ok((built, None));
     }
     if let Some(remote) = remote.filter(|_| matches!(tree.origin, build::Origin::Dir(_))) {
-        let sysroot = (&image.sysroot.key, image.sysroot.dir.as_path());
+        let sysroot = (image.sysroot_key(), image.sysroot_dir());
         let watch = Watch::of(bus, cancel);
         let made = remote.build(setup, job, &tree, sysroot, &watch).await;
         return made.map(|(built, took)| (built, Some(took)));
@@ -386,7 +386,7 @@ async fn build_side(
         job: &job.name,
         key: &key,
         tree,
-        sysroot: image.sysroot.dir.clone(),
+        sysroot: image.sysroot_dir().to_owned(),
     };
     Ok((jobs::build(setup, what, bus).await?, None))
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::guest::family::family;
 use crate::guest::{Guest, GuestError, GuestSpec, Output};
 use crate::image;
 use crate::model::{CameUp, CaseId, CellId, Event, Key, Outcome, Port, StageResult};
@@ -130,7 +131,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         .map_err(host)?;
     let known = [
         (INPUT_SOURCE, &tree.hash),
-        (INPUT_IMAGE, &ready.sysroot.key),
+        (INPUT_IMAGE, ready.sysroot_key()),
     ];
     let build_key = build_job
         .key_with(&known)
@@ -143,7 +144,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         job: &build_job.name,
         key: &build_key,
         tree,
-        sysroot: ready.sysroot.dir.clone(),
+        sysroot: ready.sysroot_dir().to_owned(),
     };
     let built = jobs::build(setup, what, bus).await.map_err(|failed| {
         match failed.stage.is_host_fault() {
@@ -394,14 +395,9 @@ impl Stage {
 
     fn commands(&self) -> Result<Invocation, RunError> {
         let slowness = self.port.emulator.slowness;
-        Invocation::new(
-            self.runner,
-            &self.cases_root,
-            WORK_DIR,
-            Some("tests"),
-            slowness,
-        )
-        .map_err(|e| RunError::Host(e.to_string()))
+        let user = family(&self.port.family).map(|family| family.user());
+        Invocation::new(self.runner, &self.cases_root, WORK_DIR, user, slowness)
+            .map_err(|e| RunError::Host(e.to_string()))
     }
 }
 

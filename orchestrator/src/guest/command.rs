@@ -29,8 +29,10 @@ const TCG: &str = "tcg,tb-size=256";
 pub struct Paths<'a> {
     /// The kernel.
     pub kernel: &'a str,
-    /// Its first file system.
+    /// Its first file system: an initramfs, or the layer over the root's disk.
     pub initrd: &'a str,
+    /// The exchange disk, where the root is a disk.
+    pub exchange: &'a str,
     /// The socket on which fallout waits for the agent's port.
     pub agent: &'a str,
     /// The socket on which fallout waits for QMP.
@@ -63,15 +65,31 @@ pub fn arguments(emulator: &Emulator, paths: &Paths<'_>, sandbox: bool) -> Vec<S
     add(&["-serial", &format!("chardev:{CONSOLE_ID}")]);
     add(&["-chardev", &socket("qmp", paths.qmp)]);
     add(&["-mon", "chardev=qmp,mode=control"]);
-    add(&["-device", &emulator.channel]);
     add(&["-chardev", &socket("agent", paths.agent)]);
-    add(&[
-        "-device",
-        &format!("virtserialport,chardev=agent,name={AGENT_PORT}"),
-    ]);
+    if emulator.channel.starts_with("virtio-serial") {
+        add(&["-device", &emulator.channel]);
+        let port = format!("virtserialport,chardev=agent,name={AGENT_PORT}");
+        add(&["-device", &port]);
+    } else {
+        // A line of its own, for systems that know no virtio port.
+        add(&["-device", &format!("{},chardev=agent", emulator.channel)]);
+    }
 
-    add(&["-kernel", paths.kernel, "-initrd", paths.initrd]);
-    add(&["-append", &emulator.append]);
+    match &emulator.disks {
+        None => {
+            add(&["-kernel", paths.kernel, "-initrd", paths.initrd]);
+            add(&["-append", &emulator.append]);
+        }
+        Some(disks) => {
+            if disks.kernel {
+                add(&["-kernel", paths.kernel, "-append", &emulator.append]);
+            }
+            // Both are thrown away with the guest: nothing of them has to reach the host's disk.
+            let root = drive(paths.initrd, "qcow2", &disks.root);
+            let exchange = drive(paths.exchange, "raw", &disks.exchange);
+            add(&["-drive", &root, "-drive", &exchange]);
+        }
+    }
     words.extend(emulator.args.iter().cloned());
     words
 }
@@ -89,6 +107,7 @@ pub fn snapshot_key(emulator: &Emulator, program: &str, kernel: &str, initrd: &s
     let paths = Paths {
         kernel,
         initrd,
+        exchange: "exchange",
         agent: "agent",
         qmp: "qmp",
     };
@@ -96,6 +115,11 @@ pub fn snapshot_key(emulator: &Emulator, program: &str, kernel: &str, initrd: &s
     let mut parts: Vec<&[u8]> = vec![program.as_bytes()];
     parts.extend(words.iter().map(String::as_bytes));
     Key::of("snapshot 1", &parts)
+}
+
+fn drive(file: &str, format: &str, shown: &str) -> String {
+    let file = file.replace(',', ",,");
+    format!("file={file},format={format},cache=unsafe,{shown}")
 }
 
 fn socket(id: &str, path: &str) -> String {
@@ -106,6 +130,7 @@ fn socket(id: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::port::Disks;
     use std::time::Duration;
 
     fn emulator() -> Emulator {
@@ -117,6 +142,7 @@ mod tests {
             mem_mib: 256,
             append: "console=ttyS0 quiet panic=0".to_owned(),
             channel: "virtio-serial-pci,bus=pciB".to_owned(),
+            disks: None,
             args: vec!["-prom-env".to_owned(), "auto-boot?=true".to_owned()],
             snapshot: false,
             boot_timeout: Duration::from_secs(90),
@@ -127,6 +153,7 @@ mod tests {
     const PATHS: Paths<'static> = Paths {
         kernel: "/i/kernel",
         initrd: "/i/initrd",
+        exchange: "",
         agent: "/r/agent",
         qmp: "/r/q,mp",
     };
@@ -148,14 +175,45 @@ mod tests {
         -serial chardev:console
         -chardev socket,id=qmp,path=/r/q,,mp
         -mon chardev=qmp,mode=control
-        -device virtio-serial-pci,bus=pciB
         -chardev socket,id=agent,path=/r/agent
+        -device virtio-serial-pci,bus=pciB
         -device virtserialport,chardev=agent,name=org.fallout.agent
         -kernel /i/kernel
         -initrd /i/initrd
         -append console=ttyS0 quiet panic=0
         -prom-env auto-boot?=true
         ");
+    }
+
+    #[test]
+    fn a_system_on_a_disk() {
+        let disks = |kernel| Disks {
+            root: "if=ide,index=0".to_owned(),
+            exchange: "if=ide,index=1".to_owned(),
+            kernel,
+        };
+        let own = |kernel| Emulator {
+            channel: "isa-serial,index=1".to_owned(),
+            disks: Some(disks(kernel)),
+            ..emulator()
+        };
+        let paths = Paths {
+            initrd: "/r/la,yer",
+            exchange: "/r/exchange",
+            ..PATHS
+        };
+        let line = arguments(&own(false), &paths, false).join(" ");
+        let (_, tail) = line.split_once("-chardev socket,id=agent").unwrap();
+        insta::assert_snapshot!(tail.replace(" -", "\n-"), @r"
+        ,path=/r/agent
+        -device isa-serial,index=1,chardev=agent
+        -drive file=/r/la,,yer,format=qcow2,cache=unsafe,if=ide,index=0
+        -drive file=/r/exchange,format=raw,cache=unsafe,if=ide,index=1
+        -prom-env auto-boot?=true
+        ");
+        let words = arguments(&own(true), &paths, false);
+        assert!(words.windows(2).any(|w| w == ["-kernel", "/i/kernel"]));
+        assert!(!words.iter().any(|w| w == "-initrd"));
     }
 
     #[test]

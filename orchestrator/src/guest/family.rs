@@ -2,14 +2,14 @@
 //!
 //! A family says how its guests tell that they are up, what is done then, and how one asks a guest
 //! that has fallen silent what it is about. The life of a guest is the same for all of them and
-//! stands in [`super::machine`]. A family whose guests have no agent will bring its own way to run a
-//! command (a dialogue over the serial console): [`Transport`] gets a second member then.
+//! stands in [`super::machine`].
 
 use std::time::SystemTime;
 
 use super::dialogue::Debugger;
 use super::health::Health;
 use super::linux::Linux;
+use super::netbsd::NetBsd;
 use crate::model::KernelFound;
 
 /// Random bytes of the host's for a guest that was restored: no other guest gets the same.
@@ -20,6 +20,8 @@ pub type Seed = [u8; 64];
 pub enum Transport {
     /// The agent's protocol, version 1, over a virtio-serial port.
     AgentPort,
+    /// The same over a serial line; archives and files by the exchange disk.
+    AgentLine,
 }
 
 /// A way to reach the keys of a kernel on its console.
@@ -79,6 +81,9 @@ pub trait Family: Send + Sync {
     /// What a shell is told so that the programs it starts find new memory filled with this byte.
     fn memory(&self, byte: u8) -> String;
 
+    /// The account for cases that want to be unprivileged.
+    fn user(&self) -> &'static str;
+
     /// The command that turns the machine off.
     fn power_off(&self) -> &'static str;
 
@@ -90,7 +95,7 @@ pub trait Family: Send + Sync {
 }
 
 /// The families that there are.
-const ALL: [&dyn Family; 1] = [&Linux];
+const ALL: [&dyn Family; 2] = [&Linux, &NetBsd];
 
 /// The family of this name; `None` for a name that no code stands behind.
 pub fn family(name: &str) -> Option<&'static dyn Family> {

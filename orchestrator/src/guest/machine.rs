@@ -23,6 +23,7 @@
 //! means for them, is not decided here.
 
 mod boot;
+mod exchange;
 mod requests;
 mod snapshot;
 mod standstill;
@@ -46,6 +47,7 @@ use super::error::GuestError;
 use super::evidence;
 use super::family::Family;
 use super::health::Health;
+use super::layer::Layers;
 use super::qmp::{Qmp, guest_shutdown};
 use super::rundir::RunDir;
 use super::state::State;
@@ -76,7 +78,7 @@ pub struct GuestSpec {
     pub port: Port,
     /// The kernel's file.
     pub kernel: PathBuf,
-    /// The initramfs.
+    /// The root: the initramfs, or the image's disk.
     pub initrd: PathBuf,
     /// What the guest is called where live guests are listed.
     pub label: String,
@@ -152,6 +154,8 @@ pub struct Guest {
     kernel: String,
     found: KernelFound,
     command: Vec<String>,
+    /// Its disks, where its root is one.
+    layers: Option<Layers>,
     _run_dir: RunDir,
 }
 
@@ -216,6 +220,16 @@ impl Guest {
     /// The command that tells how the guest is.
     pub fn health_command(&self) -> &'static str {
         self.family.health()
+    }
+
+    /// Whether files go by the exchange disk, beside the agent's line.
+    pub fn has_exchange(&self) -> bool {
+        self.layers.is_some()
+    }
+
+    /// The account for cases that want to be unprivileged.
+    pub fn unprivileged_user(&self) -> &'static str {
+        self.family.user()
     }
 
     /// What makes programs find new memory filled with this byte.

@@ -8,7 +8,8 @@
 //! | [`console`] | the serial console: file, times, watch, screen, people |
 //! | [`rundir`] | sockets and records of live guests; what a dead fallout left behind |
 //! | [`health`] | whether a guest that answers is still what it was, pure |
-//! | [`family`], [`linux`], [`bsd`] | what differs between families of systems |
+//! | [`family`], [`linux`], [`netbsd`], [`bsd`] | what differs between families of systems |
+//! | `layer` | the disks of a guest whose root is a disk |
 //! | [`dialogue`] | a talk with a kernel's debugger, pure |
 //! | [`machine`], [`state`] | one guest's life |
 //! | [`error`] | what can go wrong in it |
@@ -22,9 +23,11 @@ pub mod error;
 mod evidence;
 pub mod family;
 pub mod health;
+mod layer;
 pub mod linux;
 pub mod machine;
 mod marks;
+pub mod netbsd;
 pub mod qmp;
 pub mod rundir;
 pub mod state;

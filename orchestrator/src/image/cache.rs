@@ -58,7 +58,7 @@ pub struct Record {
     pub made: jiff::Timestamp,
     /// What its kernel is: a guest that runs another is refused.
     pub kernel: KernelOrdered,
-    /// `kernel` and `initrd`.
+    /// `kernel`, and `initrd` or `disk`.
     pub files: BTreeMap<String, Stored>,
     /// What it was made of, by package or component.
     pub ingredients: BTreeMap<String, Ingredient>,
@@ -71,7 +71,7 @@ pub struct Image {
     pub key: Key,
     /// The file for the emulator's `-kernel`.
     pub kernel: Utf8PathBuf,
-    /// The file for the emulator's `-initrd`.
+    /// The guest's root: the file for the emulator's `-initrd`, or the disk.
     pub initrd: Utf8PathBuf,
     /// Versions by package or component.
     pub versions: BTreeMap<String, String>,
@@ -96,10 +96,18 @@ pub fn is_there(cache: &Utf8Path, key: &Key) -> bool {
     read_record(&images(cache).join(&key.0)).is_ok_and(|r| lengths_agree(cache, &r))
 }
 
+/// The name of the file that has the guest's root.
+pub fn root_of(record: &Record) -> &'static str {
+    match record.files.contains_key("disk") {
+        true => "disk",
+        false => "initrd",
+    }
+}
+
 fn lengths_agree(cache: &Utf8Path, record: &Record) -> bool {
     let dir = images(cache).join(&record.key.0);
     record.format == FORMAT
-        && ["kernel", "initrd"].iter().all(|name| {
+        && ["kernel", root_of(record)].iter().all(|name| {
             let stored = record.files.get(*name).map(|s| s.size_bytes);
             stored.is_some() && std::fs::metadata(dir.join(name)).ok().map(|m| m.len()) == stored
         })
@@ -137,7 +145,7 @@ pub fn find(cache: &Utf8Path, key: &Key) -> Result<Option<Image>, ImageError> {
     Ok(Some(Image {
         key: key.clone(),
         kernel: dir.join("kernel"),
-        initrd: dir.join("initrd"),
+        initrd: dir.join(root_of(&record)),
         versions: record
             .ingredients
             .iter()

@@ -75,6 +75,16 @@ pub enum ImageError {
         /// What is wrong.
         message: String,
     },
+    /// A set of a release cannot be used.
+    #[error("the set {set} cannot be unpacked ({file}): {message}")]
+    BadSet {
+        /// Its name.
+        set: String,
+        /// Its file.
+        file: Utf8PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// A manifest asks for something that cannot be assembled.
     #[error("the image of {port} cannot be assembled: {message}")]
     Assemble {

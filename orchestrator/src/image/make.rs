@@ -21,7 +21,7 @@ use super::lock::{Hold, WorkDir, lock};
 use super::modules::{Kernel, take};
 use super::resolve::{Resolved, known, resolve};
 use super::source::{Component, Wanted};
-use super::{Dirs, Progress, components, cpio, fetch, gc, overlay, sysroot};
+use super::{Dirs, Progress, components, cpio, fetch, gc, netbsd, overlay, sysroot};
 use crate::model::ids::Key;
 use crate::model::port::Port;
 
@@ -63,6 +63,9 @@ fn read_overlay(dirs: &Dirs, port: &Port) -> Result<Vec<overlay::File>, ImageErr
 
 /// Whether the image of `port` is in the cache, and if not why. Asks nobody.
 pub fn planned_image(port: &Port, dirs: &Dirs) -> Result<Planned, ImageError> {
+    if let Some(release) = &port.image.release {
+        return netbsd::planned(port, release, dirs);
+    }
     let Some(resolved) = known(&dirs.cache, port) else {
         return Ok(Planned::Missing {
             key: None,
@@ -113,6 +116,9 @@ pub fn make(
     refresh: bool,
     watch: &Watch<'_>,
 ) -> Result<Image, ImageError> {
+    if let Some(release) = &port.image.release {
+        return netbsd::make(port, release, dirs, watch);
+    }
     let had = known(&dirs.cache, port).is_some();
     let resolved = resolve(&dirs.cache, port, refresh, watch)?;
     match make_resolved(port, dirs, &resolved, refresh, watch) {

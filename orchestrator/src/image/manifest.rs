@@ -6,7 +6,7 @@
 use camino::Utf8Path;
 
 use crate::host::yaml::{self, YamlError};
-use crate::model::port::Port;
+use crate::model::port::{Port, ReleaseSpec};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::check_format;
 
@@ -55,6 +55,11 @@ pub fn check(port: &Port, file: &Utf8Path) -> Vec<Problem> {
 
 fn check_image(port: &Port, found: &mut Vec<Problem>) {
     let image = &port.image;
+    check_runner(&image.runner, found);
+    if let Some(release) = &image.release {
+        check_release(port, release, found);
+        return;
+    }
     let mut name = |field: String, word: &str| {
         if !is_name(word) {
             let message = format!("'{word}' is not a name: expected letters, digits and + - . _");
@@ -81,14 +86,51 @@ fn check_image(port: &Port, found: &mut Vec<Problem>) {
         let message = "has no kernel: expected kernel_package, or a kernel among sources";
         found.push(Problem::new("image", message));
     }
-    if !RUNNERS.contains(&image.runner.as_str()) {
+}
+
+/// A release's image has a disk, and no packages.
+fn check_release(port: &Port, release: &ReleaseSpec, found: &mut Vec<Problem>) {
+    let disks = &port.emulator.disks;
+    if disks.is_none() {
+        let message = "is missing: a release's system is on a disk";
+        found.push(Problem::new("emulator.disks", message));
+    }
+    if release.from.is_some() {
+        let message = "is the matrix's to say, or --release's: expected no directory in a manifest";
+        found.push(Problem::new("image.release.from", message));
+    }
+    let words = [
+        ("machine", &release.machine),
+        ("kernel", &release.kernel),
+        ("disk", &release.disk),
+        ("exchange", &release.exchange),
+        ("line", &release.line),
+    ];
+    let sets = release.sets.iter();
+    let sets = sets.map(|set| ("sets", set.strip_suffix('?').unwrap_or(set)));
+    for (field, word) in words.map(|(f, w)| (f, w.as_str())).into_iter().chain(sets) {
+        if !is_name(word) {
+            let message = format!("'{word}' is not a name: expected letters, digits and + - . _");
+            found.push(Problem::new(format!("image.release.{field}"), message));
+        }
+    }
+    if !('a'..='p').contains(&release.label.raw) {
+        let message = format!("is '{}': expected a to p", release.label.raw);
+        found.push(Problem::new("image.release.label.raw", message));
+    }
+    if release.size_mib < 64 {
+        let message = format!("is {}: expected 64 or more", release.size_mib);
+        found.push(Problem::new("image.release.size_mib", message));
+    }
+}
+
+fn check_runner(runner: &str, found: &mut Vec<Problem>) {
+    if !RUNNERS.contains(&runner) {
         let message = format!(
-            "'{}' is not a runner: expected {}",
-            image.runner,
+            "'{runner}' is not a runner: expected {}",
             RUNNERS.join(" or ")
         );
-        found
-            .push(Problem::new("image.runner", message).help(did_you_mean(&image.runner, RUNNERS)));
+        found.push(Problem::new("image.runner", message).help(did_you_mean(runner, RUNNERS)));
     }
 }
 
@@ -146,7 +188,7 @@ mod tests {
         ]), @r#"
         images/linux/s390x.yaml:36:3: emulator.mem_mib: is the text "lots", expected a whole number of zero or more
         images/linux/s390x.yaml:40:3: emulator.boot_timeout: is the number '90', expected a duration, for example 90s, 45m or 1h30m
-        images/linux/s390x.yaml:50:3: image.kernel_pakage: unknown field, expected one of suite, arch, kernel_package, modules, packages, sysroot_packages, sources, runner; did you mean 'kernel_package'?
+        images/linux/s390x.yaml:50:3: image.kernel_pakage: unknown field, expected one of suite, arch, release, kernel_package, modules, packages, sysroot_packages, sources, runner; did you mean 'kernel_package'?
         "#);
     }
 

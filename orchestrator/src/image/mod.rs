@@ -23,6 +23,7 @@ pub mod lock;
 pub mod make;
 pub mod manifest;
 pub mod modules;
+pub mod netbsd;
 pub mod overlay;
 pub mod release;
 pub mod resolve;

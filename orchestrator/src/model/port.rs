@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::ids::PortName;
@@ -112,6 +113,9 @@ pub struct Emulator {
     pub append: String,
     /// The device that carries the agent's port: `virtio-serial-pci`, `virtio-serial-ccw`.
     pub channel: String,
+    /// How the guest's disks are shown to it, where its root is a disk and no initramfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disks: Option<Disks>,
     /// Further words of the emulator's command line.
     #[serde(default)]
     pub args: Vec<String>,
@@ -128,6 +132,20 @@ pub struct Emulator {
 
 fn one() -> f64 {
     1.0
+}
+
+/// The two disks of a guest whose root is a disk. The root is a layer over the image's, thrown away
+/// with the guest; the other one is for files in and out, raw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disks {
+    /// What `-drive` says of the root's disk beyond its file: `if=ide,index=0`.
+    pub root: String,
+    /// The same of the exchange disk.
+    pub exchange: String,
+    /// The kernel is handed to the emulator; else the guest's loader takes it from the root's disk.
+    #[serde(default)]
+    pub kernel: bool,
 }
 
 /// How to build for the port on the host.
@@ -153,9 +171,14 @@ pub struct Toolchain {
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
     /// The distribution's suite: `bookworm`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub suite: String,
     /// The distribution's name for the architecture.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub arch: String,
+    /// What is taken of a release of the system, where the image is a release's and has no packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseSpec>,
     /// The package that brings the kernel; none where a source recipe builds it.
     #[serde(default)]
     pub kernel_package: Option<String>,
@@ -173,6 +196,55 @@ pub struct ImageSpec {
     pub sources: Vec<String>,
     /// The runner in the guest: `kyua`, or `sh` for the POSIX-shell runner that prints TPS.
     pub runner: String,
+}
+
+/// What an image takes of a release, and how the release's system is set up on its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseSpec {
+    /// The directory of this machine that has the release. A manifest cannot know it: it comes from
+    /// the matrix or the command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Utf8PathBuf>,
+    /// The port's directory in a release: `amd64`, `evbarm`.
+    pub machine: String,
+    /// The sets, the later over the earlier. One that ends in `?` may be missing.
+    pub sets: Vec<String>,
+    /// The kernel that is booted: `GENERIC`.
+    pub kernel: String,
+    /// Boot blocks that stand in front of the root's file system, as a path in it:
+    /// `usr/mdec/bootxx_ffsv1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_blocks: Option<String>,
+    /// Files of the system that stand at another place too: `boot: usr/mdec/boot`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, String>,
+    /// Where the disk's label stands.
+    pub label: LabelSpec,
+    /// The root's disk as the system calls it: `wd0`.
+    pub disk: String,
+    /// The raw device of the exchange disk: `rwd1d`.
+    pub exchange: String,
+    /// The device of the agent's line: `dty01`.
+    pub line: String,
+    /// Files with this content, beyond what every guest of the family gets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// How large the root's file system is, in MiB.
+    pub size_mib: u32,
+}
+
+/// Where a disk's label stands and which partition is the whole disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelSpec {
+    /// The sector.
+    pub sector: u32,
+    /// Bytes into the sector.
+    #[serde(default)]
+    pub offset: u32,
+    /// The partition that is the whole disk: `d`.
+    pub raw: char,
 }
 
 #[cfg(test)]

@@ -205,6 +205,8 @@ pub enum BuildKind {
     Netbsd,
     /// A Linux kernel, from configuration fragments.
     Kbuild,
+    /// Nothing: the image has the cases. A suite of a matrix says it by `installed`.
+    Installed,
 }
 
 /// How a tree is built for a port on the host and installed for the guest.
@@ -304,6 +306,27 @@ fn build_timeout() -> Duration {
 }
 
 impl BuildSpec {
+    /// Of a suite that the image has in this directory.
+    pub fn installed(dir: &str) -> Self {
+        Self {
+            kind: BuildKind::Installed,
+            dir: here(),
+            commands: Vec::new(),
+            args: Vec::new(),
+            targets: Vec::new(),
+            install: install(),
+            finish: Vec::new(),
+            prefix: dir.to_owned(),
+            variables: BTreeMap::new(),
+            kernels: BTreeMap::new(),
+            config: Vec::new(),
+            options: Vec::new(),
+            env: BTreeMap::new(),
+            timeout: build_timeout(),
+            disk_bytes: build_disk(),
+        }
+    }
+
     fn check(&self, at: &str, found: &mut Vec<Problem>) {
         if self.kind == BuildKind::Make {
             check_guest_path(&format!("{at}.prefix"), &self.prefix, found);
@@ -319,6 +342,10 @@ impl BuildSpec {
                 let message = format!("'{path}' has the name of an earlier fragment");
                 found.push(Problem::new(format!("{at}.config[{i}]"), message));
             }
+        }
+        if self.kind == BuildKind::Installed {
+            let message = format!("is no builder: {}", self.kind.expects());
+            found.push(Problem::new(format!("{at}.kind"), message));
         }
         self.check_kind(at, found);
         for (name, kernel) in &self.kernels {
@@ -396,6 +423,7 @@ impl BuildKind {
             Self::Make => "make",
             Self::Netbsd => "netbsd",
             Self::Kbuild => "kbuild",
+            Self::Installed => "installed",
         }
     }
 
@@ -406,6 +434,9 @@ impl BuildKind {
                 "expected kind, variables, kernels, env, timeout and disk with kind netbsd"
             }
             Self::Kbuild => "expected kind, config, options, env and timeout with kind kbuild",
+            Self::Installed => {
+                "expected a suite's installed: DIR in the matrix in the place of a project"
+            }
         }
     }
 }
@@ -433,7 +464,8 @@ pub fn check_name(at: &str, name: &str, found: &mut Vec<Problem>) {
     }
 }
 
-fn check_guest_path(at: &str, path: &str, found: &mut Vec<Problem>) {
+/// A directory of the guest.
+pub fn check_guest_path(at: &str, path: &str, found: &mut Vec<Problem>) {
     let plain =
         |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_graphic());
     let good = path

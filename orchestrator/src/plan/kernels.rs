@@ -90,7 +90,7 @@ pub(super) fn not_a_suite(kind: BuildKind) -> &'static str {
             "builds a kernel, which has no cases: expected a project of kind make here, and this one \
              as the suite's kernel"
         }
-        BuildKind::Make | BuildKind::Netbsd => {
+        BuildKind::Make | BuildKind::Netbsd | BuildKind::Installed => {
             "builds a release, which no guest of a matrix can run yet: expected a project of kind \
              make here, and fallout build for this one"
         }

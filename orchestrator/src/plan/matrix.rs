@@ -15,7 +15,9 @@ use super::kernels;
 use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::KernelOption;
 use crate::model::problem::{Problem, did_you_mean};
-use crate::model::project::{BuildSpec, Project, Source, check_format, check_known, check_name};
+use crate::model::project::{
+    BuildSpec, Project, Source, check_format, check_guest_path, check_known, check_name,
+};
 use crate::model::units::{de_duration, de_size, ser_duration};
 
 /// The kernel variant that every suite can run on: the image's kernel, or that of the suite's
@@ -33,6 +35,9 @@ pub struct Matrix {
     /// One sentence for people.
     #[serde(default)]
     pub description: String,
+    /// The release that the images of ports with one are made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseAt>,
     /// The ports, in the order in which tables show them.
     pub ports: Vec<String>,
     /// Kernel variants, in the order in which tables show them.
@@ -59,6 +64,14 @@ pub struct Matrix {
     /// What is tried again.
     #[serde(default)]
     pub retries: Retries,
+}
+
+/// Where a release is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseAt {
+    /// A directory of this machine, as `build.sh release` leaves it, or a port's own in it.
+    pub path: Utf8PathBuf,
 }
 
 /// Cells left out: all those that every given field fits.
@@ -107,6 +120,9 @@ pub struct SuiteSpec {
     /// The directory in the guest that has the cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<String>,
+    /// The same where the port's image has them already and nothing is built: `/usr/tests/kernel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<String>,
     /// A project file of kind `kbuild`: the kernel that the suite's guests boot instead of their
     /// image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -407,6 +423,22 @@ impl SuiteSpec {
             ("source", self.source.is_some()),
             ("build", self.build.is_some()),
         ];
+        if let Some(dir) = &self.installed {
+            check_guest_path(&format!("{at}.installed"), dir, found);
+            let others = [
+                ("project", self.project.is_some()),
+                ("patches", self.patches.is_some()),
+                ("cases", self.cases.is_some()),
+            ];
+            for (field, _) in here.iter().chain(&others).filter(|(_, given)| *given) {
+                let message = "is nothing beside installed: the image has the cases";
+                found.push(Problem::new(format!("{at}.{field}"), message));
+            }
+            if self.baseline == Baseline::Unpatched && self.kernel.is_none() {
+                found.push(no_patches(at));
+            }
+            return;
+        }
         if self.project.is_some() {
             for (field, _) in here.iter().filter(|(_, given)| *given) {
                 found.push(Problem::new(
@@ -438,6 +470,17 @@ impl SuiteSpec {
 
     /// The project that is written in the matrix itself, where one is.
     pub fn inline_project(&self) -> Option<Project> {
+        if let Some(dir) = &self.installed {
+            return Some(Project {
+                format: 1,
+                name: "installed".to_owned(),
+                description: String::new(),
+                source: Source::default(),
+                patches: None,
+                build: BuildSpec::installed(dir),
+                cases: None,
+            });
+        }
         Some(Project {
             format: 1,
             name: "inline".to_owned(),

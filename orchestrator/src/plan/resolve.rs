@@ -248,7 +248,8 @@ pub fn resolve(
         {
             problems.push(no_patches(&at));
         }
-        if project.build.kind != BuildKind::Make {
+        let runs = [BuildKind::Make, BuildKind::Installed];
+        if !runs.contains(&project.build.kind) {
             problems.push(Problem::new(&at, kernels::not_a_suite(project.build.kind)));
         }
         let points: Vec<Point> = matrix
@@ -288,7 +289,7 @@ pub fn resolve(
     let mut used = Vec::new();
     for name in &matrix.ports {
         match ports.iter().find(|p| p.port.as_str() == name) {
-            Some(port) => used.push(port.clone()),
+            Some(port) => used.push(released(port, matrix, base)),
             None => problems.push(Problem::new("ports", format!("no manifest of '{name}'"))),
         }
     }
@@ -308,6 +309,17 @@ pub fn resolve(
         known: None,
     };
     Ok(all.select(&[], &[]))
+}
+
+/// The port, with the release that its image is of where it has one: another process of the run must
+/// not have to ask the matrix's file for it.
+fn released(port: &Port, matrix: &Matrix, base: &Utf8Path) -> Port {
+    let mut port = port.clone();
+    if let Some(release) = &mut port.image.release {
+        let given = matrix.release.as_ref();
+        release.from = given.map(|given| tidy(&base.join(&given.path)));
+    }
+    port
 }
 
 /// The project of a suite, its paths made relative to what the two files' are relative to.

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::host::lock::{Hold, Lock, try_lock};
@@ -34,6 +35,9 @@ pub struct RunRecord {
     /// Only these suites, where the user said so.
     #[serde(default)]
     pub suites: Vec<String>,
+    /// The release that images are made of, where the user gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Utf8PathBuf>,
     /// Whether cached results of cells were ignored.
     #[serde(default)]
     pub fresh: bool,
@@ -339,6 +343,7 @@ mod tests {
             started: jiff::Timestamp::UNIX_EPOCH,
             ports: vec![],
             suites: vec![],
+            release: None,
             fresh: false,
             revisions: Default::default(),
             reference: None,

@@ -40,6 +40,8 @@ pub struct Invocation {
     work_dir: String,
     user: Option<String>,
     scale_percent: u32,
+    /// The runner keeps its results in a file too.
+    copied: bool,
 }
 
 /// A file to be put into the guest before a command is run.
@@ -60,6 +62,8 @@ pub struct Batch {
     pub command: String,
     /// Where the results database will be afterwards, for a runner that writes one.
     pub results_db: Option<String>,
+    /// Where the same results will be that are streamed, for a runner that was asked to keep them.
+    pub results_copy: Option<String>,
     /// The cases that it runs; none where it runs the whole suite.
     pub cases: Option<Vec<CaseId>>,
 }
@@ -96,7 +100,16 @@ impl Invocation {
             user: user.map(str::to_owned),
             // A nonsensical slowness must not make limits vanish.
             scale_percent: (slowness.max(1.0) * 100.0).round().clamp(100.0, 100_000.0) as u32,
+            copied: false,
         })
+    }
+
+    /// The same with results that are kept in a file of the guest's too, to be checked against what
+    /// was streamed. Kyua does that anyhow.
+    #[must_use]
+    pub fn copied(mut self) -> Self {
+        self.copied = true;
+        self
     }
 
     /// The command that prints the suite's cases with their time limits, for
@@ -130,6 +143,7 @@ impl Invocation {
                     files: Vec::new(),
                     command: format!("mkdir -p {} && {}", self.work_dir, self.kyua_test(&db)),
                     results_db: Some(db),
+                    results_copy: None,
                     cases: None,
                 }
             }
@@ -137,6 +151,7 @@ impl Invocation {
                 files: Vec::new(),
                 command: format!("{} run {}", self.run_suite(), self.suite_dir),
                 results_db: None,
+                results_copy: None,
                 cases: None,
             },
         }
@@ -222,6 +237,8 @@ impl Invocation {
         };
         let list = format!("{}/{stem}.cases", self.work_dir);
         let db = format!("{}/{stem}.db", self.work_dir);
+        let copy = format!("{}/{stem}.tps", self.work_dir);
+        let copy = (self.copied && self.runner == Runner::Sh).then_some(copy);
         let contents: String = cases.iter().map(|case| format!("{case}\n")).collect();
         let (command, results_db) = match self.runner {
             // Sane names hold neither blanks nor wildcards: the shell's splitting is all there is.
@@ -229,10 +246,15 @@ impl Invocation {
                 format!("set -f; {} $(cat {list})", self.kyua_test(&db)),
                 Some(db),
             ),
-            Runner::Sh => (
-                format!("{} run {} {list}", self.run_suite(), self.suite_dir),
-                None,
-            ),
+            Runner::Sh => {
+                let runner = self.run_suite();
+                let copy = copy.iter().map(|file| format!(" --copy {file}"));
+                let copy: String = copy.collect();
+                (
+                    format!("{runner}{copy} run {} {list}", self.suite_dir),
+                    None,
+                )
+            }
         };
         Batch {
             files: vec![PushFile {
@@ -241,6 +263,7 @@ impl Invocation {
             }],
             command,
             results_db,
+            results_copy: copy,
             cases: Some(cases),
         }
     }
@@ -348,6 +371,17 @@ mod tests {
         let picked = sh.run_cases("3", &[CaseId::new("t", "b"), CaseId::new("t", "a")]);
         insta::assert_snapshot!(picked.batches[0].command, @"/usr/libexec/fallout/run-suite --scale 250 --user tests --work /var/fallout run /usr/tests /var/fallout/run-3.cases");
         assert_eq!(picked.batches[0].files[0].contents, b"t:b\nt:a\n");
+        let picked = sh.copied().run_cases("3", &[CaseId::new("t", "b")]);
+        let batch = &picked.batches[0];
+        assert_eq!(
+            batch.results_copy.as_deref(),
+            Some("/var/fallout/run-3.tps")
+        );
+        assert!(
+            batch
+                .command
+                .contains(" --copy /var/fallout/run-3.tps run ")
+        );
     }
 
     #[test]

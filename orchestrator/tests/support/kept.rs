@@ -18,6 +18,7 @@ pub fn run(runs: &Path, revision: &str, mut report: RunReport) -> String {
         started: jiff::Timestamp::UNIX_EPOCH,
         ports: vec![],
         suites: vec![],
+        release: None,
         fresh: false,
         revisions: [("portable".to_owned(), revision.to_owned())].into(),
         reference: None,

@@ -282,6 +282,7 @@ fn begin(daemon: &Daemon, job: &Job, search: &Search) -> Result<Begun, Failure> 
     let only = Selection {
         ports: vec![search.cell.port.0.clone()],
         suites: vec![search.cell.suite.clone()],
+        release: None,
     };
     let mut ground = ground(daemon, job, &only)?;
     baseline::prepare(&mut ground.setup, &record.baselines);

@@ -163,10 +163,10 @@ impl Teller {
                 path: runs.join(&search.run).into(),
             };
             let answer = run.search(what.job).unwrap_or_default();
-            let words = |v: &serde_json::Value| v.as_str().map(str::to_owned);
-            what.found = words(&answer["commit"]);
-            let authors = answer["authors"].as_array();
-            what.authors = authors.into_iter().flatten().filter_map(words).collect();
+            what.found = answer["commit"].as_str().map(str::to_owned);
+            let authors = answer["authors"].as_array().into_iter().flatten();
+            let authors = authors.filter_map(|a| a.as_str().map(str::to_owned));
+            what.authors = authors.collect();
             return what;
         }
         let dir = git_dir(&repository.path);

@@ -178,6 +178,7 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
     let only = Selection {
         ports: job.spec.ports.clone(),
         suites: job.spec.suites.clone(),
+        release: None,
     };
     let Ground {
         mut setup,
@@ -210,6 +211,7 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         started: jiff::Timestamp::now(),
         ports: only.ports,
         suites: only.suites,
+        release: None,
         fresh: false,
         revisions: suites
             .into_iter()

@@ -13,6 +13,7 @@ use super::super::console::Console;
 use super::super::error::GuestError;
 use super::super::family;
 use super::super::family::Seed;
+use super::super::layer::Layers;
 use super::super::qmp::Qmp;
 use super::super::rundir::RunDir;
 use super::super::state::State;
@@ -25,6 +26,19 @@ use crate::model::{ConsoleWatch, KernelFound};
 
 /// What a guest may say about its kernel: a configuration is 300 KiB.
 const SAID_BYTES: usize = 1 << 20;
+
+/// The disks of a guest, beside its console's file.
+fn layers(spec: &GuestSpec, from: Option<&Path>) -> Result<Layers, GuestError> {
+    let dir = spec.console_file.parent().unwrap_or(Path::new("."));
+    let saved = from.map(saved_layer);
+    Layers::make(dir, &spec.initrd, saved.as_deref())
+        .map_err(GuestError::host("cannot make the guest's disks in", dir))
+}
+
+/// The layer that belongs to a saved guest.
+pub(super) fn saved_layer(state: &Path) -> PathBuf {
+    state.with_file_name("disk")
+}
 
 impl Guest {
     /// Starts the emulator and waits until the guest answers and its clock is set.
@@ -95,9 +109,21 @@ impl Guest {
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let (kernel, initrd) = (path(spec.kernel.clone()), path(spec.initrd.clone()));
         let (agent_path, qmp_path) = (path(run_dir.file("agent")), path(run_dir.file("qmp")));
+        let layers = match &emulator.disks {
+            None => None,
+            Some(_) => Some(layers(spec, from).map_err(none)?),
+        };
+        let (initrd, exchange) = match &layers {
+            None => (initrd, String::new()),
+            Some(layers) => {
+                let (layer, exchange) = layers.paths();
+                (path(layer), path(exchange))
+            }
+        };
         let paths = command::Paths {
             kernel: &kernel,
             initrd: &initrd,
+            exchange: &exchange,
             agent: &agent_path,
             qmp: &qmp_path,
         };
@@ -201,6 +227,7 @@ impl Guest {
             kernel: String::new(),
             found: KernelFound::default(),
             command,
+            layers,
             _run_dir: run_dir,
         };
         let up = match from {
@@ -208,7 +235,10 @@ impl Guest {
             None => guest.come_up().await,
         };
         match up {
-            Ok(()) => Ok(guest),
+            Ok(()) => {
+                guest.layers.iter_mut().for_each(Layers::unlink);
+                Ok(guest)
+            }
             Err(error) => {
                 // Whether the filter was to blame is known only where nothing was run yet.
                 let unused = guest.console.pulse().bytes == 0;

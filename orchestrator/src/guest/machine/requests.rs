@@ -53,6 +53,9 @@ impl Guest {
         size_bytes: u64,
         mut tar: impl AsyncRead + Unpin,
     ) -> Result<(), GuestError> {
+        if self.layers.is_some() {
+            return self.put_by_disk(dir, size_bytes, tar).await;
+        }
         let nonce = nonce();
         let request = agent::put(&nonce, size_bytes, dir).ok_or_else(|| bad_request(dir))?;
         let doing = format!("put into {}", text::line(dir.as_bytes(), 80));
@@ -94,6 +97,9 @@ impl Guest {
     /// The guest's file `path`, if it is no larger than `max_bytes`; `None` where there is no such
     /// regular file, or a larger one.
     pub async fn get(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, GuestError> {
+        if self.layers.is_some() {
+            return self.get_by_disk(path, max_bytes).await;
+        }
         let nonce = nonce();
         let request = agent::get(&nonce, max_bytes, path).ok_or_else(|| bad_request(path))?;
         let doing = format!("get {}", text::line(path.as_bytes(), 80));
@@ -284,7 +290,7 @@ impl RunStream<'_> {
     }
 }
 
-fn bad_request(what: &str) -> GuestError {
+pub(super) fn bad_request(what: &str) -> GuestError {
     GuestError::BadRequest {
         what: text::line(what.as_bytes(), 200),
     }

@@ -19,6 +19,7 @@ use super::super::error::GuestError;
 use super::super::family::Seed;
 use super::super::qmp::{Qmp, QmpError};
 use super::super::state::State;
+use super::boot::saved_layer;
 use super::{EXIT_LAG, Guest, GuestSpec, Limits};
 use crate::host::machine::random_bytes;
 use crate::model::ConsoleWatch;
@@ -81,7 +82,16 @@ impl Guest {
                 .map_err(refused)?;
             let to = json!({ "uri": format!("file:{}", file.display()) });
             qmp.command("migrate", &to, ANSWER).await.map_err(refused)?;
-            moved(&mut qmp).await
+            moved(&mut qmp).await?;
+            // The emulator has let go of the disk, and the guest does not run.
+            match &self.layers {
+                None => Ok(()),
+                Some(layers) => {
+                    let to = saved_layer(file);
+                    let copied = layers.save(&to);
+                    copied.map_err(GuestError::host("cannot save the guest's disk to", &to))
+                }
+            }
         }
         .await;
         let goes_on = qmp.command("cont", &Value::Null, ANSWER).await;

@@ -36,6 +36,7 @@ impl Runs {
             started: jiff::Timestamp::now(),
             ports: vec![],
             suites: vec![],
+            release: None,
             fresh: false,
             revisions: [("s".to_owned(), format!("rev-{id}"))].into(),
             reference: None,

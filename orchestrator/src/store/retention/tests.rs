@@ -105,6 +105,7 @@ fn write(state: &Path, id: &str, days: i64, report: &mut RunReport) -> RunDir {
         started: days_ago(days),
         ports: vec![],
         suites: vec![],
+        release: None,
         fresh: false,
         revisions: BTreeMap::new(),
         baselines: BTreeMap::new(),

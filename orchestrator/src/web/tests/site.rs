@@ -139,6 +139,7 @@ fn record(id: &str) -> RunRecord {
         started: jiff::Timestamp::from_second(1_780_000_000).unwrap(),
         ports: vec![],
         suites: vec![],
+        release: None,
         fresh: false,
         reference: None,
         baselines: Default::default(),

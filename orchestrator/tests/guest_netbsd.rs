@@ -1,0 +1,180 @@
+//! Real NetBSD guests out of a release's directory, named by FALLOUT_NETBSD_RELEASE. Without one nothing
+//! can be tried here, and each test says so.
+
+#[allow(dead_code, reason = "its images are other guests'")]
+#[path = "support/guests.rs"]
+mod guests;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fallout::crash::Recogniser;
+use fallout::engine::guests::{GuestOrder, raise};
+use fallout::guest::{Guest, GuestError, GuestSpec};
+use fallout::host::dirs::Dirs;
+use fallout::image::{self, Image, manifest};
+use fallout::model::{CameUp, Port};
+use fallout::store::snapshots::Snapshots;
+use guests::{output, try_output};
+
+struct Ready {
+    port: Port,
+    image: Image,
+    dir: tempfile::TempDir,
+}
+
+/// The image of the release, and a directory for consoles; none where there is no release.
+fn ready() -> Option<Ready> {
+    let Some(release) = std::env::var_os("FALLOUT_NETBSD_RELEASE") else {
+        eprintln!("skipped: FALLOUT_NETBSD_RELEASE names no release");
+        return None;
+    };
+    let name = std::env::var("FALLOUT_NETBSD_PORT").unwrap_or("netbsd-amd64".to_owned());
+    let images = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../images");
+    let mut port = manifest::read(&images.join(format!("netbsd/{name}.yaml"))).unwrap();
+    let from = Utf8PathBuf::from_path_buf(release.into()).unwrap();
+    port.image.release.as_mut().unwrap().from = Some(from);
+    let dirs = image::Dirs {
+        images,
+        cache: Dirs::from_env().unwrap().cache,
+    };
+    let image = image::make(&port, &dirs, false, &image::Watch::QUIET).unwrap();
+    Some(Ready {
+        port,
+        image,
+        dir: tempfile::tempdir().unwrap(),
+    })
+}
+
+impl Ready {
+    fn spec(&self, console: &str) -> GuestSpec {
+        GuestSpec {
+            port: self.port.clone(),
+            kernel: self.image.kernel.clone().into(),
+            initrd: self.image.initrd.clone().into(),
+            label: "test netbsd".to_owned(),
+            run_base: Dirs::from_env().unwrap().runtime.into(),
+            console_file: self.dir.path().join(console),
+            console_cap_bytes: 64 << 20,
+        }
+    }
+
+    async fn boot(&self, console: &str) -> Guest {
+        let watch = Box::new(Recogniser::new());
+        let limits = fallout::engine::guests::limits(&self.port);
+        let up = Guest::boot(&self.spec(console), limits, watch).await;
+        up.unwrap_or_else(|e| panic!("{e:?}"))
+    }
+}
+
+#[tokio::test]
+async fn commands_files_and_the_right_kernel() {
+    let Some(ready) = ready() else { return };
+    let mut guest = ready.boot("console").await;
+    println!("up after {:?}: {}", guest.boot_time(), guest.kernel());
+    assert_eq!(ready.image.record.kernel.refuses(guest.found()), None);
+    let (said, status) = output(&mut guest, "echo out; echo err >&2; exit 7").await;
+    assert_eq!((said.as_str(), status), ("out\nerr\n", 7));
+    // A line of the agent's own is lossless whatever its driver's buffers are.
+    let long = "x".repeat(3000);
+    assert_eq!(
+        output(&mut guest, &format!("echo {long}")).await.0.len(),
+        3001
+    );
+    let (said, _) = output(
+        &mut guest,
+        "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done",
+    )
+    .await;
+    assert_eq!(said.lines().count(), 2000);
+    assert_eq!(said.lines().last(), Some("line 1999"));
+    // A mebibyte in and out by the exchange disk.
+    let bytes: Vec<u8> = (0..1_000_003u32).map(|n| ((n * 7) >> 3) as u8).collect();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    tar.append_data(&mut header, "a b/file", bytes.as_slice())
+        .unwrap();
+    let tar = tar.into_inner().unwrap();
+    guest.put_tar("/var/tmp/in put", &tar).await.unwrap();
+    let got = guest
+        .get("/var/tmp/in put/a b/file", 2 << 20)
+        .await
+        .unwrap();
+    assert!(got.as_deref() == Some(&bytes[..]));
+    assert_eq!(
+        guest.get("/var/tmp/in put/a b/file", 1000).await.unwrap(),
+        None
+    );
+    assert_eq!(guest.get("/nonexistent", 1000).await.unwrap(), None);
+    let command = guest.health_command();
+    let (said, _) = output(&mut guest, command).await;
+    let health = guest.read_health(said.as_bytes());
+    assert!(!health.is_empty());
+    assert_eq!(health.damage(&health), None);
+    guest.end(false).await;
+}
+
+#[tokio::test]
+async fn a_saved_guest_comes_up_with_its_disk_and_the_right_time() {
+    let Some(ready) = ready() else { return };
+    let cache = Utf8Path::from_path(ready.dir.path()).unwrap();
+    let snapshots = Snapshots::new(cache, 4 << 30);
+    let order = GuestOrder::new(&ready.port, &ready.image.record, snapshots);
+    let told = Mutex::new(Vec::new());
+    let tell = |text| told.lock().unwrap().push(text);
+    for (console, restored) in [("first", false), ("second", true), ("third", true)] {
+        let (mut guest, how) = raise(&ready.spec(console), &order, &tell).await.unwrap();
+        println!("{console}: {how:?} in {:?}", guest.boot_time());
+        assert_eq!(matches!(how, CameUp::Restored { .. }), restored, "{told:?}");
+        let (said, status) = output(
+            &mut guest,
+            "date +%s; ls /var/tmp; echo x >/var/tmp/mark && sync",
+        )
+        .await;
+        assert_eq!(status, 0, "{said}");
+        assert!(!said.contains("mark"), "{said}");
+        let there: u64 = said.lines().next().unwrap().parse().unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        assert!(now.unwrap().as_secs().abs_diff(there) <= 5, "{said}");
+        guest.end(false).await;
+    }
+    assert!(told.lock().unwrap().is_empty(), "{told:?}");
+}
+
+/// Two bytes of the kernel's code are replaced, by the address that its file tells; the next call of that
+/// function is the kernel's end.
+pub const BREAK_SWAPCTL: &str = "a=$(nm /netbsd | while read -r a t n; do [ $n = sys_swapctl ] && echo $a; done); \
+    p=$((0x${a#ffffffff8})); printf '\\017\\013' | dd of=/dev/mem bs=1 seek=$p conv=notrunc 2>/dev/null; swapctl -l";
+
+#[tokio::test]
+async fn a_dead_kernel_is_asked_in_its_debugger() {
+    let Some(ready) = ready() else { return };
+    let mut guest = ready.boot("console").await;
+    let (out, end) = try_output(&mut guest, BREAK_SWAPCTL).await;
+    let Err(GuestError::Crashed(crash)) = end else {
+        let console = std::fs::read(ready.dir.path().join("console")).unwrap();
+        panic!(
+            "{end:?} after {out:?}: {}",
+            String::from_utf8_lossy(&console)
+        );
+    };
+    println!("{}\n{:#?}", crash.title, crash.evidence);
+    let names: Vec<&str> = crash.evidence.iter().map(|s| s.name.as_str()).collect();
+    assert!(
+        names.contains(&"bt") && names.contains(&"registers"),
+        "{names:?}"
+    );
+    keep(ready.dir.path(), "panic");
+}
+
+/// Keeps a console for whoever wants it as a fixture.
+fn keep(dir: &Path, name: &str) {
+    if let Some(to) = std::env::var_os("FALLOUT_KEEP_CONSOLES") {
+        std::fs::copy(dir.join("console"), Path::new(&to).join(name)).unwrap();
+    }
+}

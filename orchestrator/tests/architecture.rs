@@ -35,7 +35,12 @@ const PURE: &[&str] = &[
     "crash/",
     "guest/command.rs",
     "image/release/layout.rs",
+    "image/release/listing.rs",
+    "image/release/source.rs",
+    "image/release/sums.rs",
+    "image/release/want.rs",
     "guest/health.rs",
+    "guest/script.rs",
     "engine/ledger.rs",
 ];
 

@@ -19,6 +19,7 @@ pub use search::{
 pub use signoff::{KeyCommand, SignoffArgs, SignoffCommand};
 
 use super::image::ImageCommand;
+use super::release::ReleaseCommand;
 
 /// Finds the fallout of an operating-system change on every architecture.
 #[derive(Debug, Parser)]
@@ -87,6 +88,9 @@ pub enum Command {
     /// Make, check and remove bootable images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Fetch and show releases of NetBSD
+    #[command(subcommand)]
+    Release(ReleaseCommand),
     /// Show the ports that have a manifest
     #[command(subcommand)]
     Port(PortCommand),

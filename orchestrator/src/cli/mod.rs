@@ -40,6 +40,7 @@ pub mod polluter;
 pub mod port;
 
 pub mod queue;
+pub mod release;
 pub mod report;
 mod repro;
 pub mod resume;
@@ -99,6 +100,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Export(args) => export::run(&context, &args),
         Command::Import(args) => import::run(&context, &args),
         Command::Image(command) => image::run(&context, &command),
+        Command::Release(command) => release::run(&context, &command),
         Command::Port(command) => port::run(&context, &command),
         Command::Matrix(command) => matrix::run(&context, &command),
         Command::Build(args) => build::run(&context, &args),

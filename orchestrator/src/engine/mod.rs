@@ -24,6 +24,7 @@ pub mod facts;
 mod finish;
 pub mod guests;
 pub mod import;
+pub mod install;
 pub mod jobs;
 pub mod kernels;
 pub mod ledger;

@@ -11,10 +11,13 @@
 //! | [`family`], [`linux`], [`netbsd`], [`bsd`] | what differs between families of systems |
 //! | `layer` | the disks of a guest whose root is a disk |
 //! | [`dialogue`] | a talk with a kernel's debugger, pure |
+//! | [`script`], [`talk`] | a dialogue over a console as data: pure, and carried out |
+//! | [`bare`] | a machine without an agent, for installations |
 //! | [`machine`], [`state`] | one guest's life |
 //! | [`error`] | what can go wrong in it |
 
 pub mod agent;
+pub mod bare;
 pub mod bsd;
 pub mod command;
 pub mod console;
@@ -30,7 +33,9 @@ mod marks;
 pub mod netbsd;
 pub mod qmp;
 pub mod rundir;
+pub mod script;
 pub mod state;
+pub mod talk;
 
 pub use console::{Console, ConsoleReport};
 pub use error::GuestError;

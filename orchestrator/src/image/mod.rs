@@ -18,6 +18,7 @@ pub mod error;
 pub mod exec;
 pub mod fetch;
 pub mod gc;
+pub mod install;
 pub mod kernel;
 pub mod lock;
 pub mod make;

@@ -21,7 +21,7 @@ pub fn read(dir: &Utf8Path, port: &str, names: &[String]) -> Result<Release, Rel
         .collect();
     let Some(own) = own_directory(dir, &candidates) else {
         return Err(ReleaseError::NoRelease {
-            dir: dir.to_string(),
+            place: dir.to_string(),
             port: port.to_owned(),
             expected: candidates.join(", "),
             has: others(dir)?,
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(
             said,
             "ROOT has no release for amd64: expected binary/sets in it or in one of its directories \
-             amd64, x86_64; it has one for i386"
+             amd64, x86_64; it has i386"
         );
         let gone = read(&root.join("gone"), "amd64", &[]).unwrap_err();
         assert!(gone.to_string().contains("cannot read"), "{gone}");

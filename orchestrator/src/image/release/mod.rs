@@ -9,12 +9,27 @@
 //! Wherever a release comes from, what the rest of the program sees is a directory as `build.sh
 //! release` leaves it ([`Release::dir`] is the port's own directory in it). Nothing is unpacked here.
 
+pub mod cdrom;
+pub mod download;
 pub mod error;
+pub mod iso;
 pub mod layout;
+pub mod listing;
 pub mod local;
+pub mod mirror;
+pub mod prebuilt;
+pub mod signature;
+pub mod source;
+pub mod store;
+pub mod sums;
+pub mod verify;
+pub mod want;
 
 pub use error::ReleaseError;
 pub use layout::Layout;
+pub use source::Source;
+pub use store::Store;
+pub use want::Want;
 
 use camino::{Utf8Path, Utf8PathBuf};
 

@@ -21,6 +21,8 @@ pub struct Context {
     pub dirs: Dirs,
     /// How much to say on standard error.
     pub verbose: u8,
+    /// Whether a release may be fetched.
+    pub may_fetch: bool,
     images: Option<Utf8PathBuf>,
 }
 
@@ -41,6 +43,7 @@ impl Context {
         Ok(Self {
             dirs: Dirs::from_env()?,
             verbose,
+            may_fetch: true,
             images,
         })
     }
@@ -136,7 +139,10 @@ impl Context {
             return Err(Failure::usage(wrong.join("\n")));
         }
         if let Some(path) = &only.release {
-            doc.value.release = Some(ReleaseAt { path: path.clone() });
+            doc.value.release = Some(ReleaseAt {
+                path: Some(path.clone()),
+                url: None,
+            });
         }
         let resolved = resolve(&doc.value, base, &projects, &kernels, &ports);
         let mut resolved = resolved.map_err(|p| match doc.verify(p) {

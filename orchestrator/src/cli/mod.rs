@@ -32,6 +32,7 @@ pub mod history;
 pub mod hook;
 pub mod image;
 pub mod import;
+pub mod install;
 pub mod job;
 pub mod matrix;
 pub mod outbox;

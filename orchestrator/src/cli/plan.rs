@@ -18,6 +18,10 @@ use crate::plan::{Capacity, Job, Plan, Todo, forecast};
 
 /// `fallout plan`
 pub fn run(context: &Context, args: &PlanArgs) -> Outcome {
+    // A plan fetches nothing.
+    let mut context = context.clone();
+    context.may_fetch = false;
+    let context = &context;
     let setup = setup(context, &args.matrix, &args.only, args.fresh, None)?;
     let plan = setup.plan(&Memory::load(&setup.dirs))?;
     let capacity = setup.capacity();

@@ -5,17 +5,19 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::context::Context;
+use super::context::{Context, Loaded};
 use super::exit::{Exit, Failure, Outcome};
+use super::install::{self, DiskArgs, InstallArgs};
 use super::term::write_table;
 use crate::image::release::download::{Http, Note, Patience, Teller};
 use crate::image::release::mirror::{self, Ask};
 use crate::image::release::sums::Sums;
 use crate::image::release::{Release, ReleaseError, Source, Store, Want, cdrom, local, signature};
+use crate::plan::matrix::Costs;
 
 /// `fallout release …`
 #[derive(Debug, Subcommand)]
@@ -33,6 +35,19 @@ pub enum ReleaseCommand {
     Show(FetchArgs),
     /// The releases in the cache
     List,
+    /// Install a release on a disk by booting its installation medium; the script of images/FAMILY/install
+    /// does the work in the medium's shell
+    #[command(
+        after_help = "Example:\n  fallout release install ~/obj/releasedir --port netbsd-amd64 --disk amd64.img\n\n\
+        Exit status: 3 where the installation stops; the step and the last screen are told."
+    )]
+    Install(InstallArgs),
+    /// Make a disk of one of a release's ready images, as large as wanted
+    #[command(
+        after_help = "Example:\n  fallout release disk ~/obj/releasedir --port evbarm-aarch64 --image arm64.img \\\n    \
+        --disk arm64.disk --size 4GiB"
+    )]
+    Disk(DiskArgs),
 }
 
 /// `fallout release fetch`
@@ -75,10 +90,12 @@ pub fn run(context: &Context, command: &ReleaseCommand) -> Outcome {
         ReleaseCommand::Fetch(args) => fetch(context, args),
         ReleaseCommand::Show(args) => show(context, args),
         ReleaseCommand::List => list(context),
+        ReleaseCommand::Install(args) => install::run(context, args),
+        ReleaseCommand::Disk(args) => install::disk(context, args),
     }
 }
 
-fn failed(error: &ReleaseError) -> Failure {
+pub(super) fn failed(error: &ReleaseError) -> Failure {
     match error {
         ReleaseError::NoRelease { .. }
         | ReleaseError::Missing { .. }
@@ -119,12 +136,40 @@ fn block_on<T>(work: impl Future<Output = Result<T, ReleaseError>>) -> Result<T,
 
 fn fetch(context: &Context, args: &FetchArgs) -> Outcome {
     let want = wanted(args)?;
+    let how = How {
+        refresh: args.refresh,
+        offline: args.offline,
+        signed: args.signed.as_deref().zip(args.keyring.as_deref()),
+    };
+    let release = obtain(context, &args.source, &args.port, &want, how)?;
+    print(&args.source, &args.port, &release, args.json)
+}
+
+/// How a release is fetched.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How<'a> {
+    /// Ask the mirror, even where the cache has all of it.
+    pub refresh: bool,
+    /// Ask nobody.
+    pub offline: bool,
+    /// A signed list of hashes, and the keys.
+    pub signed: Option<(&'a str, &'a Utf8Path)>,
+}
+
+/// A release as a directory of this machine, wherever it is.
+pub(super) fn obtain(
+    context: &Context,
+    source: &Source,
+    port: &str,
+    want: &Want,
+    how: How<'_>,
+) -> Result<Release, Failure> {
     let store = Store::new(&context.dirs.cache);
     let screen = Screen::new();
     let tell = |note: Note<'_>| screen.on(note);
-    let release = match &args.source {
-        Source::Directory(dir) => local::read(dir, &args.port, &[]).map_err(|e| failed(&e))?,
-        Source::Iso(path) => block_on(cdrom::take(&store, path, &args.port, &[], &want, &tell))?,
+    let release = match source {
+        Source::Directory(dir) => local::read(dir, port, &[]).map_err(|e| failed(&e))?,
+        Source::Iso(path) => block_on(cdrom::take(&store, path, port, &[], want, &tell))?,
         Source::IsoUrl(url) => {
             return Err(Failure::usage(format!(
                 "{url} is an ISO: fetch it with any program and name the file; an address of the release's \
@@ -134,15 +179,15 @@ fn fetch(context: &Context, args: &FetchArgs) -> Outcome {
         Source::Mirror(url) => {
             let http = Http::new(Patience::default()).map_err(Failure::host)?;
             block_on(async {
-                let signed = signed(&http, args, &tell).await?;
+                let signed = signed(&http, how, &tell).await?;
                 let ask = Ask {
                     url,
-                    port: &args.port,
+                    port,
                     names: &[],
-                    want: &want,
+                    want,
                     // What was fetched without a signature was verified by less.
-                    refresh: args.refresh || signed.is_some(),
-                    offline: args.offline,
+                    refresh: how.refresh || signed.is_some(),
+                    offline: how.offline,
                     signed: signed.as_ref(),
                 };
                 mirror::fetch(&http, &store, &ask, &tell).await
@@ -150,16 +195,62 @@ fn fetch(context: &Context, args: &FetchArgs) -> Outcome {
         }
     };
     screen.end();
-    print(&args.source, &args.port, &release, args.json)
+    Ok(release)
+}
+
+/// Fetches the release that a matrix has the address of, for each of its ports.
+pub(super) fn fetch_for(context: &Context, loaded: &mut Loaded) -> Result<(), Failure> {
+    let url = loaded
+        .matrix
+        .release
+        .as_ref()
+        .and_then(|r| r.url.as_deref());
+    let Some(url) = url else {
+        return Ok(());
+    };
+    let source: Source = url.parse().map_err(Failure::usage)?;
+    let want = Want::usual(&[]).map_err(|e| failed(&e))?;
+    let how = How {
+        offline: !context.may_fetch,
+        ..How::default()
+    };
+    for port in &mut loaded.resolved.ports {
+        if let Some(system) = port.image.release.as_mut().filter(|r| r.from.is_none()) {
+            let release = obtain(context, &source, &system.machine, &want, how)?;
+            // The ports of a release stand beside each other.
+            system.from = Some(release.dir.parent().unwrap_or(&release.dir).to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// One line on what a run costs, and whether there is room for it.
+pub(super) fn costs(costs: &Costs, cache: &Utf8Path) -> String {
+    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+    let minutes = costs.time.as_secs().div_ceil(60);
+    let room = cache
+        .ancestors()
+        .find(|dir| dir.exists())
+        .and_then(|dir| rustix::fs::statvfs(dir.as_std_path()).ok())
+        .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    let room = room.map_or(String::new(), |free| match free < costs.disk {
+        true => format!("; only {} are free in {cache}", gib(free)),
+        false => format!("; {} are free", gib(free)),
+    });
+    format!(
+        "costs: about {minutes} min and {} of disk where nothing is cached ({}){room}",
+        gib(costs.disk),
+        costs.on
+    )
 }
 
 /// The hashes of the signed list, where one is given.
 async fn signed(
     http: &Http,
-    args: &FetchArgs,
+    how: How<'_>,
     tell: &Teller<'_>,
 ) -> Result<Option<Sums>, ReleaseError> {
-    let (Some(list), Some(keyring)) = (&args.signed, &args.keyring) else {
+    let Some((list, keyring)) = how.signed else {
         return Ok(None);
     };
     let content = match list.parse() {

@@ -15,6 +15,7 @@ use crate::store::runs::{self, RunDir, RunRecord};
 use super::args::{RunArgs, Selection};
 use super::context::Context;
 use super::exit::{Failure, Outcome};
+use super::release;
 
 /// `fallout run`
 pub fn run(context: &Context, args: &RunArgs) -> Outcome {
@@ -37,7 +38,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Outcome {
         started: jiff::Timestamp::now(),
         ports: args.only.ports.clone(),
         suites: args.only.suites.clone(),
-        release: args.only.release.clone(),
+        release: release_of(&setup),
         fresh: args.fresh,
         revisions,
         reference: None,
@@ -52,6 +53,14 @@ pub fn run(context: &Context, args: &RunArgs) -> Outcome {
     };
     let run = RunDir::create(setup.dirs.runs().as_std_path(), &record)?;
     super::drive::drive(context, setup, record, &run, args.json)
+}
+
+/// The directory of the release that a run's images are made of: a run that is gone on with has the same.
+fn release_of(setup: &Setup) -> Option<camino::Utf8PathBuf> {
+    let ports = setup.resolved.ports.iter();
+    let mut from = ports.filter_map(|p| p.image.release.as_ref()?.from.clone());
+    let path = from.next()?;
+    std::path::absolute(path).ok()?.try_into().ok()
 }
 
 fn absolute(file: &Utf8Path) -> Result<PathBuf, Failure> {
@@ -80,7 +89,11 @@ pub fn setup(
     fresh: bool,
     cores: Option<u32>,
 ) -> Result<Setup, Failure> {
-    let loaded = context.load(matrix, only)?;
+    let mut loaded = context.load(matrix, only)?;
+    if let Some(costs) = &loaded.matrix.costs {
+        eprintln!("{}", release::costs(costs, &context.dirs.cache));
+    }
+    release::fetch_for(context, &mut loaded)?;
     let mut releases = loaded
         .resolved
         .ports
@@ -88,7 +101,7 @@ pub fn setup(
         .filter_map(|p| p.image.release.as_ref());
     if releases.any(|release| release.from.is_none()) {
         return Err(Failure::usage(format!(
-            "{matrix}: the images of its ports are made of a release, and none is given: expected --release DIR, or release: {{path: DIR}} in the matrix"
+            "{matrix}: the images of its ports are made of a release, and none is given: expected --release DIR, or release: {{path: DIR}} or {{url: ADDRESS}} in the matrix"
         )));
     }
     let images = loaded

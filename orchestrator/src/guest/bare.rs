@@ -16,6 +16,9 @@ use crate::host::text;
 use crate::model::ConsoleWatch;
 use crate::model::port::Emulator;
 
+/// What is left in the pipes of a dead emulator is there at once.
+const DRAIN: Duration = Duration::from_secs(2);
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct BareSpec {
@@ -103,7 +106,7 @@ impl Bare {
                 "cannot record the guest",
                 run_dir.file("record.json"),
             ))?;
-        let console = Console::start(
+        let console = Console::start_listening(
             pipes.stdout,
             pipes.stdin,
             &spec.console_file,
@@ -140,7 +143,8 @@ impl Bare {
     pub async fn end(mut self) -> (String, ConsoleReport) {
         self.process.kill();
         self.process.wait().await;
-        self.console.closed().await;
+        // A child of the emulator's can hold its console open.
+        let _ = tokio::time::timeout(DRAIN, self.console.closed()).await;
         let said = tokio::time::timeout(Duration::from_secs(2), self.stderr).await;
         let said = said.ok().and_then(Result::ok).unwrap_or_default();
         (said, self.console.report())

@@ -143,6 +143,7 @@ mod tests {
             append: "console=ttyS0 quiet panic=0".to_owned(),
             channel: "virtio-serial-pci,bus=pciB".to_owned(),
             disks: None,
+            kind: Default::default(),
             args: vec!["-prom-env".to_owned(), "auto-boot?=true".to_owned()],
             snapshot: false,
             boot_timeout: Duration::from_secs(90),

@@ -99,12 +99,37 @@ impl Console {
         watch: Box<dyn ConsoleWatch>,
         people: UnixListener,
     ) -> io::Result<Self> {
+        Self::begin(from, to, file, cap_bytes, watch, people, None)
+    }
+
+    /// The same, and everything is [heard](Self::heard) from the first byte on.
+    pub fn start_listening(
+        from: ChildStdout,
+        to: ChildStdin,
+        file: &Path,
+        cap_bytes: u64,
+        watch: Box<dyn ConsoleWatch>,
+        people: UnixListener,
+    ) -> io::Result<Self> {
+        let heard = Some(Vec::new());
+        Self::begin(from, to, file, cap_bytes, watch, people, heard)
+    }
+
+    fn begin(
+        from: ChildStdout,
+        to: ChildStdin,
+        file: &Path,
+        cap_bytes: u64,
+        watch: Box<dyn ConsoleWatch>,
+        people: UnixListener,
+        heard: Option<Vec<u8>>,
+    ) -> io::Result<Self> {
         let log = Log::create(file, cap_bytes)?;
         let shared = Arc::new(Mutex::new(Shared {
             watch,
             tail: VecDeque::new(),
             report: ConsoleReport::default(),
-            heard: None,
+            heard,
         }));
         let (pulse_tx, pulse) = watch::channel(Pulse::default());
         let (input, input_rx) = mpsc::channel(16);

@@ -28,14 +28,14 @@ fn shown(screen: &[String]) -> String {
     }
 }
 
-/// Talks until the script is through. `tell` hears of each step that begins.
+/// Talks until the script is through, on a console that somebody listens to already: what came before is
+/// a part of the talk. `tell` hears of each step that begins.
 pub async fn talk(
     console: &mut Console,
     steps: &[Step],
     tell: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), TalkError> {
     let mut script = Script::new(steps);
-    console.listen();
     let mut at = usize::MAX;
     let mut until = Instant::now();
     loop {

@@ -6,6 +6,7 @@
 use camino::Utf8Path;
 
 use crate::host::yaml::{self, YamlError};
+use crate::model::install::InstallSpec;
 use crate::model::port::{Port, ReleaseSpec};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::check_format;
@@ -56,6 +57,9 @@ pub fn check(port: &Port, file: &Utf8Path) -> Vec<Problem> {
 fn check_image(port: &Port, found: &mut Vec<Problem>) {
     let image = &port.image;
     check_runner(&image.runner, found);
+    if let Some(install) = &image.install {
+        check_install(install, image.release.is_some(), found);
+    }
     if let Some(release) = &image.release {
         check_release(port, release, found);
         return;
@@ -124,6 +128,31 @@ fn check_release(port: &Port, release: &ReleaseSpec, found: &mut Vec<Problem>) {
     }
 }
 
+/// An installation boots something, and puts a release's sets on the disk.
+fn check_install(install: &InstallSpec, has_release: bool, found: &mut Vec<Problem>) {
+    if !has_release {
+        let message = "has no sets to install: expected image.release beside it";
+        found.push(Problem::new("image.install", message));
+    }
+    match (&install.medium, &install.kernel) {
+        (None, None) => {
+            let message = "boots nothing: expected medium or kernel";
+            found.push(Problem::new("image.install", message));
+        }
+        (Some(_), _) if install.medium_drive.is_none() => {
+            let message = "is missing: the medium is in a drive";
+            found.push(Problem::new("image.install.medium_drive", message));
+        }
+        _ => {}
+    }
+    for (field, word) in [("disk", &install.disk), ("sets", &install.sets)] {
+        if !is_name(word) {
+            let message = format!("'{word}' is not a device: expected its name, as in wd0 or cd1a");
+            found.push(Problem::new(format!("image.install.{field}"), message));
+        }
+    }
+}
+
 fn check_runner(runner: &str, found: &mut Vec<Problem>) {
     if !RUNNERS.contains(&runner) {
         let message = format!(
@@ -188,7 +217,7 @@ mod tests {
         ]), @r#"
         images/linux/s390x.yaml:36:3: emulator.mem_mib: is the text "lots", expected a whole number of zero or more
         images/linux/s390x.yaml:40:3: emulator.boot_timeout: is the number '90', expected a duration, for example 90s, 45m or 1h30m
-        images/linux/s390x.yaml:50:3: image.kernel_pakage: unknown field, expected one of suite, arch, release, kernel_package, modules, packages, sysroot_packages, sources, runner; did you mean 'kernel_package'?
+        images/linux/s390x.yaml:50:3: image.kernel_pakage: unknown field, expected one of suite, arch, install, release, kernel_package, modules, packages, sysroot_packages, sources, runner; did you mean 'kernel_package'?
         "#);
     }
 

@@ -10,6 +10,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::ids::PortName;
+use super::install::InstallSpec;
 use super::units::{de_duration, ser_duration};
 
 /// Facts that can explain a failure: `endian: big`, `word: ILP32`, `char: unsigned`.
@@ -94,6 +95,27 @@ fn is_yes(value: &bool) -> bool {
     *value
 }
 
+/// The emulators that there are. Only QEMU is driven; the others stand in manifests of ports that nothing
+/// else emulates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmulatorKind {
+    /// QEMU.
+    #[default]
+    Qemu,
+    /// GXemul: pmax, hpcmips, landisk.
+    Gxemul,
+    /// SIMH: vax.
+    Simh,
+}
+
+impl EmulatorKind {
+    /// Whether guests can be started by it.
+    pub fn is_qemu(&self) -> bool {
+        *self == Self::Qemu
+    }
+}
+
 /// How to start the emulator, and what to expect of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +124,9 @@ pub struct Emulator {
     pub program: String,
     /// The packages that have it, the first that exists is named to the user.
     pub packages: Vec<String>,
+    /// Whose command line it has.
+    #[serde(default, skip_serializing_if = "EmulatorKind::is_qemu")]
+    pub kind: EmulatorKind,
     /// QEMU's `-M`.
     pub machine: String,
     /// QEMU's `-cpu`; the machine's default where absent.
@@ -176,6 +201,9 @@ pub struct ImageSpec {
     /// The distribution's name for the architecture.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub arch: String,
+    /// How the system is installed by its own medium, where that was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<InstallSpec>,
     /// What is taken of a release of the system, where the image is a release's and has no packages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseSpec>,

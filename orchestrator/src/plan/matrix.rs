@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::baseline::Baseline;
 use super::kernels;
 use super::policy::{Adaptive, Order, Repeats, Shards};
+pub use super::release::{Costs, ReleaseAt};
 use crate::model::KernelOption;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{
@@ -38,6 +39,9 @@ pub struct Matrix {
     /// The release that the images of ports with one are made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseAt>,
+    /// What a run costs, said before it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub costs: Option<Costs>,
     /// The ports, in the order in which tables show them.
     pub ports: Vec<String>,
     /// Kernel variants, in the order in which tables show them.
@@ -64,14 +68,6 @@ pub struct Matrix {
     /// What is tried again.
     #[serde(default)]
     pub retries: Retries,
-}
-
-/// Where a release is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseAt {
-    /// A directory of this machine, as `build.sh release` leaves it, or a port's own in it.
-    pub path: Utf8PathBuf,
 }
 
 /// Cells left out: all those that every given field fits.
@@ -331,6 +327,9 @@ impl Matrix {
         check_format(self.format, &mut found);
         check_name("name", &self.name, &mut found);
 
+        if let Some(release) = &self.release {
+            release.check(&mut found);
+        }
         let ports: Vec<&str> = self.ports.iter().map(String::as_str).collect();
         not_empty("ports", "port", &ports, &mut found);
         no_doubles("ports", &ports, &mut found);

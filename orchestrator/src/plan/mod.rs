@@ -11,6 +11,7 @@ pub mod job;
 pub mod kernels;
 pub mod matrix;
 pub mod policy;
+pub mod release;
 pub mod resolve;
 pub mod schedule;
 pub mod share;

@@ -289,6 +289,13 @@ pub fn resolve(
     let mut used = Vec::new();
     for name in &matrix.ports {
         match ports.iter().find(|p| p.port.as_str() == name) {
+            Some(port) if !port.emulator.kind.is_qemu() => {
+                let message = format!(
+                    "{name} is emulated by {}, which no run drives yet: {}",
+                    port.emulator.program, port.status
+                );
+                problems.push(Problem::new("ports", message));
+            }
             Some(port) => used.push(released(port, matrix, base)),
             None => problems.push(Problem::new("ports", format!("no manifest of '{name}'"))),
         }
@@ -317,7 +324,9 @@ fn released(port: &Port, matrix: &Matrix, base: &Utf8Path) -> Port {
     let mut port = port.clone();
     if let Some(release) = &mut port.image.release {
         let given = matrix.release.as_ref();
-        release.from = given.map(|given| tidy(&base.join(&given.path)));
+        // One that is an address is fetched by whoever may use the network.
+        let path = given.and_then(|given| given.path.as_ref());
+        release.from = path.map(|path| tidy(&base.join(path)));
     }
     port
 }

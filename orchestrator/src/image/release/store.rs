@@ -3,9 +3,9 @@
 //! ```text
 //! CACHE/releases/files/SHA512            a file, whole and verified, or not there
 //! CACHE/releases/parts/KEY               a file that is coming; stays for the next attempt
-//! CACHE/releases/trees/KEY/PORT/binary/… a release as build.sh leaves it: links to files
-//! CACHE/releases/trees/KEY/release.json  what is in it and where it came from
-//! CACHE/releases/trees/KEY.lock          held alone by who fetches
+//! CACHE/releases/trees/KEY/PORT/binary/… a release as build.sh leaves it, its ports together: links to files
+//! CACHE/releases/trees/KEY/PORT.json     what is there of a port, and where it came from
+//! CACHE/releases/trees/KEY/PORT.lock     held alone by who fetches
 //! CACHE/releases/known/KEY.json          which tree a source was last resolved to
 //! ```
 
@@ -23,7 +23,7 @@ use crate::host::files::write_atomic;
 use crate::host::lock::{Hold, Lock, try_lock};
 use crate::model::Key;
 
-/// Version of `release.json`.
+/// Version of `PORT.json`.
 const FORMAT: u32 = 1;
 
 /// One file of a fetched release.
@@ -37,7 +37,7 @@ pub struct Kept {
     pub size_bytes: u64,
 }
 
-/// `release.json`.
+/// `PORT.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// [`FORMAT`].
@@ -122,10 +122,12 @@ impl Store {
 
     /// The tree of what comes from `from`. Waits while another process fetches into it.
     pub async fn tree(&self, from: &str, port: &str) -> Result<Tree, ReleaseError> {
-        let key = Key::of("release tree 1", &[from.as_bytes(), port.as_bytes()]);
+        // Ports of one release stand beside each other, as on a mirror.
+        let root = release_of(from, port);
+        let key = Key::of("release tree 1", &[root.as_bytes()]);
         let dir = self.root.join("trees").join(&key.0);
-        let alone = alone(&Utf8PathBuf::from(format!("{dir}.lock"))).await?;
-        let record = std::fs::read(dir.join("release.json")).ok();
+        let alone = alone(&dir.join(format!("{port}.lock"))).await?;
+        let record = std::fs::read(dir.join(format!("{port}.json"))).ok();
         let record = record.and_then(|text| serde_json::from_slice::<Record>(&text).ok());
         Ok(Tree {
             record: record.filter(|r| r.format == FORMAT),
@@ -158,17 +160,40 @@ impl Store {
         let Ok(entries) = self.root.join("trees").read_dir_utf8() else {
             return Vec::new();
         };
-        let read = |dir: &Utf8Path| {
-            let text = std::fs::read(dir.join("release.json")).ok()?;
-            serde_json::from_slice::<Record>(&text).ok()
-        };
-        let mut found: Vec<Record> = entries.flatten().filter_map(|e| read(e.path())).collect();
+        let ports = entries
+            .flatten()
+            .filter_map(|e| e.path().read_dir_utf8().ok());
+        let files = ports.flat_map(|files| files.flatten().map(|f| f.into_path()));
+        let records = files
+            .filter(|path| path.extension() == Some("json"))
+            .filter_map(|path| {
+                let text = std::fs::read(path).ok()?;
+                serde_json::from_slice::<Record>(&text).ok()
+            });
+        let mut found: Vec<Record> = records.collect();
         found.sort_by(|a, b| (&a.port, &a.source, &a.from).cmp(&(&b.port, &b.source, &b.from)));
         found
     }
 }
 
+/// The release that a port's own directory belongs to, by its address.
+fn release_of<'a>(from: &'a str, port: &str) -> &'a str {
+    let own = format!("{port}/");
+    let machine = port
+        .split_once('-')
+        .map_or(own.clone(), |(m, _)| format!("{m}/"));
+    let root = from
+        .strip_suffix(&own)
+        .or_else(|| from.strip_suffix(&machine));
+    root.filter(|r| r.ends_with('/')).unwrap_or(from)
+}
+
 impl Tree {
+    /// The release: the directory in which its ports are.
+    pub fn root(&self) -> &Utf8Path {
+        &self.dir
+    }
+
     /// The port's own directory.
     pub fn own(&self) -> Utf8PathBuf {
         self.dir.join(&self.port)
@@ -207,7 +232,7 @@ impl Tree {
                 let _ = std::fs::remove_file(join(&self.own(), Utf8Path::new(path)));
             }
         }
-        let path = self.dir.join("release.json");
+        let path = self.dir.join(format!("{}.json", self.port));
         let text = serde_json::to_vec_pretty(&record)
             .map_err(|e| io("write", &path)(std::io::Error::other(e)))?;
         write_atomic(&path, &text).map_err(|e| io("write", &path)(std::io::Error::other(e)))?;
@@ -228,5 +253,24 @@ pub(super) async fn alone(path: &Utf8Path) -> Result<Lock, ReleaseError> {
             return Ok(lock);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_one_release_are_together() {
+        assert_eq!(
+            release_of("http://m/NetBSD-10.1/amd64/", "amd64"),
+            "http://m/NetBSD-10.1/"
+        );
+        assert_eq!(
+            release_of("http://m/r/evbarm/", "evbarm-aarch64"),
+            "http://m/r/"
+        );
+        assert_eq!(release_of("http://m/r/", "amd64"), "http://m/r/");
+        assert_eq!(release_of("http://m/xamd64/", "amd64"), "http://m/xamd64/");
     }
 }

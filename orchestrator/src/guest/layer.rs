@@ -1,19 +1,27 @@
 //! The two disks of a guest whose root is a disk: a layer over the image's, and the exchange disk.
 //!
 //! The layer is qcow2 (version 2, backed by the raw image) and takes all that the guest writes, so one
-//! image serves any number of guests. Both files have names only until the emulator has opened them:
-//! whoever dies, nothing is left behind. The exchange disk is raw. Host and guest read and write it at
+//! image serves any number of guests. Both files are gone with the guest; those of a fallout that was killed
+//! go when the next guest of their directory starts. (They keep their names: an emulator that is to save a
+//! guest looks for its disks by them.) The exchange disk is raw. Host and guest read and write it at
 //! its first byte, one after the other, as a request says; what the guest writes there is untrusted.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempPath};
 
 /// How large the exchange disk is. It is sparse.
 pub const EXCHANGE_BYTES: u64 = 512 << 20;
+
+/// What the files' names begin with.
+const LAYER: &str = "layer.";
+const EXCHANGE: &str = "exchange.";
+
+const SETTLE: Duration = Duration::from_secs(60);
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
@@ -29,14 +37,17 @@ const EXTENSION_FORMAT: u32 = 0xe279_2aca;
 pub struct Layers {
     layer: File,
     exchange: File,
-    names: Option<(TempPath, TempPath)>,
+    names: (TempPath, TempPath),
 }
 
 impl Layers {
     /// Makes both in `dir`. The layer is over `image`: an empty one, or a copy of `saved`.
     pub fn make(dir: &Path, image: &Path, saved: Option<&Path>) -> io::Result<Self> {
         let image = std::fs::canonicalize(image)?;
-        let mut layer = NamedTempFile::with_prefix_in("layer.", dir)?;
+        sweep(dir);
+        let mut layer = NamedTempFile::with_prefix_in(LAYER, dir)?;
+        // Says that its owner lives. The emulator's own locks are of another kind.
+        layer.as_file().lock()?;
         match saved {
             None => layer.write_all(&empty(&image, std::fs::metadata(&image)?.len())?)?,
             Some(saved) => {
@@ -46,28 +57,22 @@ impl Layers {
             }
         }
         layer.flush()?;
-        let exchange = NamedTempFile::with_prefix_in("exchange.", dir)?;
+        let exchange = NamedTempFile::with_prefix_in(EXCHANGE, dir)?;
+        exchange.as_file().lock()?;
         exchange.as_file().set_len(EXCHANGE_BYTES)?;
         let (layer, layer_name) = layer.into_parts();
         let (exchange, exchange_name) = exchange.into_parts();
         Ok(Self {
             layer,
             exchange,
-            names: Some((layer_name, exchange_name)),
+            names: (layer_name, exchange_name),
         })
     }
 
     /// The files for the emulator: the layer, the exchange disk.
     pub fn paths(&self) -> (PathBuf, PathBuf) {
-        let names = self.names.as_ref();
-        names.map_or_else(Default::default, |(layer, exchange)| {
-            (layer.to_path_buf(), exchange.to_path_buf())
-        })
-    }
-
-    /// The emulator has opened them: the names go.
-    pub fn unlink(&mut self) {
-        self.names = None;
+        let (layer, exchange) = &self.names;
+        (layer.to_path_buf(), exchange.to_path_buf())
     }
 
     /// Copies the layer. The emulator must have stopped writing to it.
@@ -80,6 +85,23 @@ impl Layers {
     /// Another handle on the exchange disk.
     pub fn exchange(&self) -> io::Result<File> {
         self.exchange.try_clone()
+    }
+}
+
+/// Removes the disks of guests whose owner is no more.
+fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = name.starts_with(LAYER) || name.starts_with(EXCHANGE);
+        // One that was made a moment ago may not be locked yet.
+        let changed = entry.metadata().and_then(|m| m.modified()).ok();
+        let old = changed
+            .and_then(|at| at.elapsed().ok())
+            .is_some_and(|age| age > SETTLE);
+        if ours && old && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -158,7 +180,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("disk");
         std::fs::write(&image, vec![7; 3 << 20]).unwrap();
-        let mut layers = Layers::make(dir.path(), &image, None).unwrap();
+        let layers = Layers::make(dir.path(), &image, None).unwrap();
         let (layer, exchange) = layers.paths();
         assert_eq!(std::fs::metadata(&exchange).unwrap().len(), EXCHANGE_BYTES);
         let saved = dir.path().join("saved");
@@ -178,8 +200,12 @@ mod tests {
         {
             assert!(said.status.success(), "{said:?}");
         }
-        layers.unlink();
-        assert!(!layer.exists());
+        let left = dir.path().join("layer.left");
+        let dead = File::create(&left).unwrap();
+        dead.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        Layers::make(dir.path(), &moved, None).unwrap();
+        assert!(!left.exists() && layer.exists());
         assert_eq!(
             layers.exchange().unwrap().metadata().unwrap().len(),
             EXCHANGE_BYTES

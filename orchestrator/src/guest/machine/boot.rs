@@ -235,10 +235,7 @@ impl Guest {
             None => guest.come_up().await,
         };
         match up {
-            Ok(()) => {
-                guest.layers.iter_mut().for_each(Layers::unlink);
-                Ok(guest)
-            }
+            Ok(()) => Ok(guest),
             Err(error) => {
                 // Whether the filter was to blame is known only where nothing was run yet.
                 let unused = guest.console.pulse().bytes == 0;

@@ -143,9 +143,19 @@ fn show(context: &Context, images: &Utf8Path, port: &Port, json: bool) -> Outcom
     }
     let e = &port.emulator;
     let image = &port.image;
-    let kernel = match &image.kernel_package {
-        Some(package) => format!("package {package}"),
-        None => "built from source".to_owned(),
+    let (made_of, kernel) = match (&image.release, &image.kernel_package) {
+        (Some(release), _) => (
+            format!("a release's {}", release.sets.join(", ")),
+            format!("{} of the release", release.kernel),
+        ),
+        (None, Some(package)) => (
+            format!("{} {}", image.suite, image.arch),
+            format!("package {package}"),
+        ),
+        (None, None) => (
+            format!("{} {}", image.suite, image.arch),
+            "built from source".to_owned(),
+        ),
     };
     let emulator = match &standing.emulator_path {
         Some(path) => path.clone(),
@@ -157,7 +167,7 @@ fn show(context: &Context, images: &Utf8Path, port: &Port, json: bool) -> Outcom
         ("family", port.family.clone()),
         ("status", port.status.clone()),
         ("image", standing.image().to_owned()),
-        ("made of", format!("{} {}", image.suite, image.arch)),
+        ("made of", made_of),
         ("kernel", kernel),
         ("runner", image.runner.clone()),
         ("emulator", emulator),

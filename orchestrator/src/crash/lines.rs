@@ -64,7 +64,8 @@ pub fn message(line: &str) -> Message<'_> {
     let mut found = Message {
         stamp: None,
         inside: false,
-        text: line,
+        // A console at which nobody has logged in yet: the kernel writes behind the prompt.
+        text: line.strip_prefix("login: ").unwrap_or(line),
     };
     for (at, _) in line.match_indices('[') {
         let Some((seconds, rest)) = stamp(&line[at + 1..]) else {
@@ -125,6 +126,14 @@ mod tests {
         assert_eq!(
             of("ok 1[12][ 12.345678] BUG: a"),
             (Some(12.345678), true, "BUG: a")
+        );
+        assert_eq!(
+            of("login: fatal privileged instruction fault in supervisor mode"),
+            (
+                None,
+                false,
+                "fatal privileged instruction fault in supervisor mode"
+            )
         );
         assert_eq!(of("[12:30] Oops"), (None, false, "[12:30] Oops"));
         assert_eq!(of("[ 0.5] Oops"), (None, false, "[ 0.5] Oops"));

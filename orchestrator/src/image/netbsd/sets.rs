@@ -199,6 +199,8 @@ fn read(
         };
         into.entries.insert(path, entry);
     }
+    // What stands behind the archive's end is taken too: the decompressor must not die of it.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
     Ok(())
 }
 

@@ -16,6 +16,9 @@ use super::{Guest, Output, PORT_BYTES, STDERR_BYTES};
 use crate::host::text;
 
 const TAKE: &str = "/usr/libexec/fallout/take";
+const LONG: &str = "/usr/libexec/fallout/long";
+/// The longest command, in bytes: `long` reads one block.
+const LONGEST: usize = 65_536;
 const GIVE: &str = "/usr/libexec/fallout/give";
 /// How long an archive or a file may be under way.
 const TRANSFER: Duration = Duration::from_secs(20 * 60);
@@ -88,6 +91,19 @@ impl Guest {
         read()
             .map(Some)
             .map_err(GuestError::host("cannot read from the exchange disk", path))
+    }
+
+    /// Leaves a long command for the guest; the short one that runs it.
+    pub(super) fn command_by_disk(&mut self, command: &str) -> Result<String, GuestError> {
+        if command.len() > LONGEST {
+            return Err(bad_request(command));
+        }
+        let written = || self.exchange()?.write_all_at(command.as_bytes(), 0);
+        written().map_err(GuestError::host(
+            "cannot write a command for the guest to",
+            "the exchange disk",
+        ))?;
+        Ok(format!("{LONG} {}", command.len()))
     }
 
     fn exchange(&self) -> io::Result<std::fs::File> {

@@ -14,6 +14,9 @@ use crate::host::text;
 /// After so much silence, and again after as much, the emulator is asked whether the machine runs.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
+/// What a request may have for a line whose driver drops what nobody has read yet.
+const LINE_BYTES: usize = 500;
+
 impl Guest {
     /// Starts a command (one line, for `sh -c`) in the guest. `idle` limits the silence between two
     /// pieces of output, `total` the whole. A stream that is dropped before its end leaves the guest
@@ -25,7 +28,11 @@ impl Guest {
         total: Duration,
     ) -> Result<RunStream<'_>, GuestError> {
         let nonce = nonce();
-        let request = agent::run(&nonce, command).ok_or_else(|| bad_request(command))?;
+        let mut request = agent::run(&nonce, command).ok_or_else(|| bad_request(command))?;
+        if self.layers.is_some() && command.len() > LINE_BYTES {
+            let short = self.command_by_disk(command)?;
+            request = agent::run(&nonce, &short).ok_or_else(|| bad_request(command))?;
+        }
         let doing = text::line(command.as_bytes(), 80);
         self.request(&nonce, &request, &doing).await?;
         let now = Instant::now();

@@ -5,18 +5,21 @@
 #[path = "support/guests.rs"]
 mod guests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fallout::crash::Recogniser;
 use fallout::engine::guests::{GuestOrder, raise};
-use fallout::guest::{Guest, GuestError, GuestSpec};
+use fallout::guest::{Guest, GuestError, GuestSpec, Output};
 use fallout::host::dirs::Dirs;
 use fallout::image::{self, Image, manifest};
 use fallout::model::{CameUp, Port};
 use fallout::store::snapshots::Snapshots;
+use fallout::suite::event::SuiteEvent;
+use fallout::suite::tps::TpsParser;
 use guests::{output, try_output};
 
 struct Ready {
@@ -170,6 +173,91 @@ async fn a_dead_kernel_is_asked_in_its_debugger() {
         "{names:?}"
     );
     keep(ready.dir.path(), "panic");
+}
+
+/// What `atf-run` says when it is typed in a guest: each case's end.
+async fn by_hand(ready: &Ready, part: &str) -> BTreeMap<String, String> {
+    let mut guest = ready.boot("console").await;
+    let command = format!("cd /usr/tests/{part} && atf-run 2>/dev/null");
+    let most = Duration::from_secs(3600);
+    let begun = std::time::Instant::now();
+    let mut stream = guest.run(&command, most, most).await.unwrap();
+    let mut parser = TpsParser::default();
+    let mut events = Vec::new();
+    while let Output::Chunk(bytes) = stream.next().await.unwrap() {
+        parser.feed_into(&bytes, &mut events);
+    }
+    events.extend(parser.finish());
+    println!("{part}: atf-run by hand: {:?}", begun.elapsed());
+    guest.end(false).await;
+    let ended = events.into_iter().filter_map(|event| match event {
+        SuiteEvent::CaseEnded { case, outcome, .. } => {
+            Some((case.to_string(), outcome.to_string()))
+        }
+        _ => None,
+    });
+    ended.collect()
+}
+
+/// What `fallout run` says of the same part.
+fn by_fallout(ready: &Ready, part: &str) -> BTreeMap<String, String> {
+    let dir = ready.dir.path();
+    let matrix = dir.join("m.yaml");
+    let text = format!(
+        "format: 1\nname: m\nports: [{}]\nsuites:\n  - {{name: s, installed: /usr/tests/{part}, timeout: 1h}}\n",
+        ready.port.port
+    );
+    std::fs::write(&matrix, text).unwrap();
+    let release = std::env::var_os("FALLOUT_NETBSD_RELEASE").unwrap();
+    let begun = std::time::Instant::now();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_fallout"))
+        .args(["run", "--fresh", "--json"])
+        .arg(&matrix)
+        .arg("--release")
+        .arg(release)
+        .arg("--images")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../images"))
+        .env("XDG_STATE_HOME", dir.join("state"))
+        .env("XDG_RUNTIME_DIR", dir)
+        .output()
+        .unwrap();
+    println!("{part}: fallout run: {:?}", begun.elapsed());
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let report: serde_json::Value =
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let cells = report["report"]["cells"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{said}"));
+    let attempts = cells
+        .iter()
+        .flat_map(|cell| cell["attempts"].as_array().unwrap());
+    let first = attempts.filter(|a| a["pass"] == 1 || a["pass"] == 0);
+    let word = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_owned();
+    first
+        .map(|a| (word(&a["case"]), word(&a["outcome"])))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_run_says_what_atf_run_says_by_hand() {
+    let Some(ready) = ready() else { return };
+    let parts = std::env::var("FALLOUT_NETBSD_PARTS");
+    let parts = parts.unwrap_or("lib/libc/gen/posix_spawn".to_owned());
+    for part in parts.split(',') {
+        let (hand, run) = (by_hand(&ready, part).await, by_fallout(&ready, part));
+        println!("{part}: {} cases", hand.len());
+        assert!(!hand.is_empty());
+        let differ: Vec<_> = hand
+            .keys()
+            .chain(run.keys())
+            .filter(|c| hand.get(*c) != run.get(*c))
+            .collect();
+        let shown: Vec<_> = differ
+            .iter()
+            .map(|c| (c, hand.get(*c), run.get(*c)))
+            .collect();
+        assert!(differ.is_empty(), "{part}: {shown:#?}");
+    }
 }
 
 /// Keeps a console for whoever wants it as a fixture.

@@ -84,11 +84,29 @@ pub fn run(context: &Context, command: &ImageCommand) -> Outcome {
     let ports = context.ports(&dirs.images)?;
     match command {
         ImageCommand::List { json } => show_list(&dirs, &ports, *json),
-        ImageCommand::Build(args) => build(&dirs, chosen(ports, &args.ports)?, args.refresh),
+        ImageCommand::Build(args) => {
+            let mut ports = chosen(ports, &args.ports)?;
+            if args.ports.is_empty() {
+                leave_out_releases(&mut ports);
+            }
+            build(&dirs, ports, args.refresh)
+        }
         ImageCommand::Verify { ports: only } => {
             check(&dirs, &chosen(ports, only)?, only.is_empty())
         }
         ImageCommand::Gc(args) => clean(&dirs, &ports, args),
+    }
+}
+
+/// Leaves out the ports whose images are a release's, which only a run names.
+fn leave_out_releases(ports: &mut Vec<Port>) {
+    let waits = |p: &Port| p.image.release.as_ref().is_some_and(|r| r.from.is_none());
+    let left = ports.iter().filter(|p| waits(p)).count();
+    ports.retain(|p| !waits(p));
+    if left > 0 {
+        eprintln!(
+            "{left} ports are left out: their images are made from the release that a run names"
+        );
     }
 }
 

@@ -122,6 +122,52 @@ async fn commands_files_and_the_right_kernel() {
     guest.end(false).await;
 }
 
+/// Another kernel: the release's, with another word in its version.
+fn renamed_kernel(stock: &Utf8Path, dir: &Path) -> Utf8PathBuf {
+    let mut file = std::fs::read(stock).unwrap();
+    let (old, new) = (b"(GENERIC) #", b"(PATCHED) #");
+    let places: Vec<usize> = (0..file.len() - old.len())
+        .filter(|at| file[*at..].starts_with(old))
+        .collect();
+    assert!(!places.is_empty(), "{stock} is no GENERIC kernel");
+    for at in places {
+        file[at..at + new.len()].copy_from_slice(new);
+    }
+    let to = dir.join("netbsd");
+    std::fs::write(&to, file).unwrap();
+    Utf8PathBuf::from_path_buf(to).unwrap()
+}
+
+#[tokio::test]
+async fn a_guest_boots_another_kernel_and_has_the_releases_beside_it() {
+    let Some(mut ready) = ready() else { return };
+    let stock = ready.image.record.clone();
+    let file = renamed_kernel(&ready.image.kernel, ready.dir.path());
+    let dirs = image::Dirs {
+        images: Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../images"),
+        cache: Dirs::from_env().unwrap().cache,
+    };
+    let made = image::ensure_with_kernel(&ready.port, &file, &dirs, |_| {}).await;
+    ready.image = made.unwrap().unwrap();
+    let record = &ready.image.record;
+    assert_ne!(record.key, stock.key);
+    let mut guest = ready.boot("console").await;
+    assert_eq!(record.kernel.refuses(guest.found()), None);
+    assert!(
+        stock.kernel.refuses(guest.found()).is_some(),
+        "the stock kernel's marks must not fit: {}",
+        guest.kernel()
+    );
+    let (said, _) = output(
+        &mut guest,
+        "for k in /netbsd /onetbsd; do strings $k | grep -c '(PATCHED) #'; done",
+    )
+    .await;
+    let counts: Vec<u32> = said.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(counts[0] > 0 && counts[1] == 0, "{said}");
+    guest.end(false).await;
+}
+
 #[tokio::test]
 async fn a_saved_guest_comes_up_with_its_disk_and_the_right_time() {
     let Some(ready) = ready() else { return };

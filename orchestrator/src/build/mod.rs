@@ -8,7 +8,7 @@
 //! the cache that is named by the job's key. The key is the planner's business; that the copied
 //! source is the one that the key was made of is checked here.
 //!
-//! A kernel is built by [`kernel`], a NetBSD release by [`netbsd`].
+//! A kernel is built by [`kernel`], a NetBSD release by [`netbsd`], a kernel of its tree by [`release_kernel`].
 //!
 //! Deliberately not here: getting a source package or a sysroot (the engine hands in prepared
 //! directories), and any knowledge of a port by name.
@@ -21,6 +21,7 @@ pub mod make;
 pub mod messages;
 pub mod netbsd;
 mod pack;
+pub mod release_kernel;
 mod run;
 pub mod sets;
 pub mod sets_tree;

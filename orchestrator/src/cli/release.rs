@@ -217,6 +217,9 @@ pub(super) fn fetch_for(context: &Context, loaded: &mut Loaded) -> Result<(), Fa
     for port in &mut loaded.resolved.ports {
         if let Some(system) = port.image.release.as_mut().filter(|r| r.from.is_none()) {
             let release = obtain(context, &source, &system.machine, &want, how)?;
+            for other in system.machines().into_iter().skip(1) {
+                obtain(context, &source, other, &want, how)?;
+            }
             // The ports of a release stand beside each other.
             system.from = Some(release.dir.parent().unwrap_or(&release.dir).to_owned());
         }

@@ -1,7 +1,10 @@
 //! Kernels of suites: what the planner is told of them, their jobs, and how a guest boots one.
 //!
-//! The image stays what it is: its own kernel is in it, and a guest that boots another one is given
-//! that from the host's side. It is held to that kernel's marks as to its image's.
+//! A guest that boots another kernel than its image's is given that from the host's side, and the image
+//! stays what it is. Where the port boots from its disk, a disk is assembled that has the kernel, with
+//! the release's own beside it. Either way a guest is held to that kernel's marks as to its image's.
+
+mod release;
 
 use std::collections::BTreeMap;
 
@@ -38,7 +41,10 @@ pub(super) fn facts(setup: &Setup) -> Result<BTreeMap<String, KernelFact>, RunEr
         };
         let ports = suite.points.iter().map(|point| &point.port);
         let ports = ports.filter_map(|name| setup.resolved.port(name));
-        let scripts = ports.map(|port| hash(&script(&setup.images, port)));
+        let scripts = ports.map(|port| match port.image.release {
+            Some(_) => Some(build::netbsd::host_compiler(kernel)),
+            None => hash(&script(&setup.images, port)),
+        });
         facts.insert(
             suite.name.clone(),
             KernelFact {
@@ -65,10 +71,40 @@ fn hash(file: &Utf8Path) -> Option<Key> {
     tree_hash(file).ok()
 }
 
-/// Builds the kernel of a job, or finds it built.
-pub(super) async fn kernel(setup: &Setup, job: Job, bus: &Bus) -> Result<KernelBuilt, JobFailed> {
+/// What a kernel's job hands on.
+#[derive(Debug)]
+pub(super) struct KernelReady {
+    /// The kernel.
+    pub built: KernelBuilt,
+    /// The image whose disk boots it, where the emulator is not given it.
+    pub disk: Option<Image>,
+}
+
+impl From<KernelBuilt> for KernelReady {
+    fn from(built: KernelBuilt) -> Self {
+        Self { built, disk: None }
+    }
+}
+
+/// Makes the kernel of a job ready for guests: what is built is found, and so is its disk.
+pub(super) async fn kernel(setup: &Setup, job: Job, bus: &Bus) -> Result<KernelReady, JobFailed> {
+    let (work, name) = (job.work.clone(), job.name.clone());
     let (job, tree, version) = source(setup, job, bus).await?;
-    build(setup, job, tree, &version, bus).await
+    let built = build(setup, job, tree, &version, bus).await?;
+    let Work::Kernel { suite, port, .. } = &work else {
+        return Err(internal(format!("{name} is no kernel")));
+    };
+    if !suite_of(setup, suite)?.boots_on(port) {
+        return Ok(built.into());
+    }
+    let disk = release::disk(setup, port_of(setup, port)?, &built, &name, bus).await?;
+    Ok(KernelReady { built, disk })
+}
+
+/// Whether a kernel's job has more to make than the kernel.
+pub(super) fn has_disk(setup: &Setup, work: &Work) -> bool {
+    matches!(work, Work::Kernel { port, .. }
+        if setup.resolved.port(port).is_some_and(|port| port.image.release.is_some()))
 }
 
 /// The job with its key, and the tree that is built with its version.
@@ -120,26 +156,47 @@ pub(super) async fn build(
         .map(build::source::series)
         .transpose()
         .map_err(failed)?;
-    let compiler = program_identity(&compiler_of(port)).unwrap_or_default();
-    let request = KernelRequest {
-        project,
-        tree: &tree,
-        version,
-        patches: series.as_ref(),
-        port,
-        fragments: &kernels::fragments(project, &port.port),
-        options: &kernels::options(&setup.resolved, project, &variant),
-        script: &script(&setup.images, port),
-        compiler: &compiler,
-        cache: &setup.dirs.cache,
-        key: &key,
-        jobs: job.cores.min(setup.capacity().cores),
-    };
     let had = build::kernel::cached(&setup.dirs.cache, &key).is_some();
     let tell = reporter(bus, &job.name);
-    let built = build::kernel::build(&request, &|doing: &str| tell(doing, None))
-        .await
-        .map_err(failed)?;
+    let jobs = job.cores.min(setup.capacity().cores);
+    let built = match &port.image.release {
+        Some(release) => {
+            let (name, own) = kernels::configuration(&setup.resolved, project, release, &variant);
+            let request = build::release_kernel::Request {
+                project,
+                tree: &tree,
+                patches: series.as_ref(),
+                port: port.port.as_str(),
+                machine: &release.machine,
+                name: &name,
+                variant: own,
+                identify: image::netbsd::identify,
+                cache: &setup.dirs.cache,
+                key: &key,
+                jobs,
+            };
+            build::release_kernel::build(&request, &tell).await
+        }
+        None => {
+            let compiler = program_identity(&compiler_of(port)).unwrap_or_default();
+            let request = KernelRequest {
+                project,
+                tree: &tree,
+                version,
+                patches: series.as_ref(),
+                port,
+                fragments: &kernels::fragments(project, &port.port),
+                options: &kernels::options(&setup.resolved, project, &variant),
+                script: &script(&setup.images, port),
+                compiler: &compiler,
+                cache: &setup.dirs.cache,
+                key: &key,
+                jobs,
+            };
+            build::kernel::build(&request, &|doing: &str| tell(doing, None)).await
+        }
+    };
+    let built = built.map_err(failed)?;
     if !had {
         bus.emit(Event::Notice {
             port: Some(port.port.clone()),
@@ -155,7 +212,7 @@ pub(super) async fn of_cell(
     plan: &Plan,
     id: &CellId,
     bus: &Bus,
-) -> Result<Option<KernelBuilt>, JobFailed> {
+) -> Result<Option<KernelReady>, JobFailed> {
     let work = Work::Kernel {
         suite: id.suite.clone(),
         port: id.port.clone(),
@@ -172,6 +229,8 @@ pub(super) async fn of_cell(
 pub(super) struct Booted {
     /// The file for the emulator's `-kernel`.
     pub kernel: Utf8PathBuf,
+    /// The guest's root.
+    pub root: Utf8PathBuf,
     /// The image's record, with the kernel that is booted in the place of its own.
     pub record: Record,
     /// Package and tool versions, for the record.
@@ -179,15 +238,23 @@ pub(super) struct Booted {
 }
 
 /// The image with the built kernel, where there is one.
-pub(super) fn boots(image: &Image, kernel: Option<&KernelBuilt>) -> Result<Booted, JobFailed> {
+pub(super) fn boots(image: &Image, kernel: Option<&KernelReady>) -> Result<Booted, JobFailed> {
+    let disk = kernel.and_then(|ready| ready.disk.as_ref());
+    let image = disk.unwrap_or(image);
     let mut booted = Booted {
         kernel: image.kernel.clone(),
+        root: image.initrd.clone(),
         record: image.record.clone(),
         versions: image.versions.clone(),
     };
-    let Some(built) = kernel else {
+    let Some(KernelReady { built, .. }) = kernel else {
         return Ok(booted);
     };
+    let release = built.ordered.release.clone();
+    booted.versions.insert("kernel".to_owned(), release);
+    if disk.is_some() {
+        return Ok(booted);
+    }
     let (size_bytes, sha256) = image::fetch::hash_file(&built.kernel).map_err(|e| JobFailed {
         stage: StageResult::HostFailed,
         detail: e.to_string(),
@@ -196,8 +263,6 @@ pub(super) fn boots(image: &Image, kernel: Option<&KernelBuilt>) -> Result<Boote
     booted.kernel.clone_from(&built.kernel);
     booted.record.kernel = built.ordered.clone();
     booted.record.files.insert("kernel".to_owned(), stored);
-    let release = built.ordered.release.clone();
-    booted.versions.insert("kernel".to_owned(), release);
     Ok(booted)
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
-use crate::build::KernelBuilt;
 use crate::image::Image;
 use crate::model::{CaseId, CellId, Key, Port};
 use crate::plan::matrix::Runner as RunnerWord;
@@ -21,7 +20,7 @@ use super::earlier::Earlier;
 use super::facts::{Setup, run_base};
 use super::guests::GuestOrder;
 use super::jobs::{JobFailed, port_of, suite_of};
-use super::kernels;
+use super::kernels::{self, KernelReady};
 use super::shards::Shards;
 
 /// What a cell needs beyond the matrix.
@@ -35,7 +34,7 @@ pub(super) struct Parts<'a> {
     /// The archive with the built tests.
     pub tests: &'a Utf8Path,
     /// The kernel, where it is not the image's.
-    pub kernel: Option<&'a KernelBuilt>,
+    pub kernel: Option<&'a KernelReady>,
     /// What earlier processes made of it.
     pub earlier: Earlier,
     /// By how much limits are stretched.
@@ -67,7 +66,7 @@ pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFa
         key: parts.key,
         port: port.clone(),
         kernel: booted.kernel.into(),
-        initrd: parts.image.initrd.clone().into(),
+        initrd: booted.root.into(),
         ordered: GuestOrder::new(port, &booted.record, parts.snapshots),
         tests: parts.tests.into(),
         cases_root: suite.project.cases_root().to_owned(),

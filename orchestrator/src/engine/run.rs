@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::build::{Built, KernelBuilt};
+use crate::build::Built;
 use crate::model::{CellId, CellResult, Event, Key, PortName, StageResult};
 use crate::plan::{Plan, Schedule, Work};
 use crate::report::RunReport;
@@ -27,13 +27,14 @@ use super::cluster::Remote;
 use super::earlier::{self, Again, Unfinished};
 use super::facts::{Memory, Setup, run_base};
 use super::jobs::{ImageReady, JobFailed};
+use super::kernels::KernelReady;
 use super::shards::Shards;
 
 /// What a job made.
 pub(super) enum Made {
     Image(Arc<ImageReady>),
     Built(Arc<Built>),
-    Kernel(Arc<KernelBuilt>),
+    Kernel(Arc<KernelReady>),
     Cell(Box<CellResult>),
     /// It is in the cache, and nothing that runs needs it.
     Unneeded,

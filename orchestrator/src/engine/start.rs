@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::build::{self, Built, KernelBuilt};
+use crate::build::{self, Built};
 use crate::host::machine::program_version;
 use crate::model::{CellId, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
@@ -20,7 +20,7 @@ use super::cell::{self, CellJob};
 use super::cluster::{CellParts, Remote, Watch};
 use super::facts::Setup;
 use super::jobs::{self, BuildJob, ImageReady, JobFailed};
-use super::kernels;
+use super::kernels::{self, KernelReady};
 use super::prepare::{self, Parts};
 use super::run::{Dispatch, Ended, Made};
 use super::shards::Shards;
@@ -75,10 +75,11 @@ impl Dispatch {
             return;
         }
         if let (true, JobKind::Kernel, Some(key)) = (cached, kind, key.as_ref())
+            && !kernels::has_disk(&self.setup, &self.plan.jobs[ix].work)
             && let Some(built) = build::kernel::cached(&self.setup.dirs.cache, key)
         {
             let key = Some(key.clone());
-            take_over(Made::Kernel(Arc::new(built)), key);
+            take_over(Made::Kernel(Arc::new(built.into())), key);
             return;
         }
         let work = self.plan.jobs[ix].work.clone();
@@ -147,7 +148,7 @@ impl Dispatch {
                             made = kernels::kernel(&setup, job, &bus) => made.map(|built| (built, None)),
                         },
                     };
-                    let key = made.as_ref().ok().map(|(built, _)| built.key.clone());
+                    let key = made.as_ref().ok().map(|(ready, _)| ready.built.key.clone());
                     let elsewhere = made.as_ref().ok().and_then(|(_, took)| *took);
                     Ended {
                         ix,
@@ -177,7 +178,7 @@ impl Dispatch {
                 }
                 let kernel = needs.iter().find_map(|n| self.kernel(*n));
                 if let (Some(kernel), [_]) = (&kernel, &needs[..]) {
-                    let result = kernels::unbooted(id, key.as_ref(), kernel);
+                    let result = kernels::unbooted(id, key.as_ref(), &kernel.built);
                     tasks.spawn(std::future::ready(Ended {
                         ix,
                         took: began.elapsed(),
@@ -248,7 +249,7 @@ impl Dispatch {
                     },
                 )),
                 Some(Made::Built(built)) => known.push((INPUT_BUILD, built.output.clone())),
-                Some(Made::Kernel(built)) => known.push((INPUT_KERNEL, built.output.clone())),
+                Some(Made::Kernel(ready)) => known.push((INPUT_KERNEL, ready.built.output.clone())),
                 Some(Made::Cell(_) | Made::Unneeded) | None => {}
             }
         }
@@ -269,7 +270,7 @@ impl Dispatch {
         }
     }
 
-    fn kernel(&self, ix: usize) -> Option<Arc<KernelBuilt>> {
+    fn kernel(&self, ix: usize) -> Option<Arc<KernelReady>> {
         match self.made.get(&ix) {
             Some(Made::Kernel(built)) => Some(built.clone()),
             _ => None,
@@ -326,21 +327,22 @@ impl Dispatch {
         let slowness = self.slowness.entry((id.suite.clone(), id.port.clone()));
         let slowness = *slowness.or_insert_with(|| self.setup.slowness(id, port));
         let dir_of = |file: &Utf8Path| file.parent().map(Utf8Path::to_owned);
+        // A disk that has the kernel takes the place of both.
+        let disk = kernel.as_ref().and_then(|ready| ready.disk.as_ref());
+        let image = disk.unwrap_or(&image.image);
+        let kernel = kernel.as_ref().filter(|ready| ready.disk.is_none());
+        let kernel = kernel.map(|ready| &ready.built);
         let mut inputs = vec![
-            (
-                Kind::Images,
-                image.image.key.clone(),
-                dir_of(&image.image.kernel)?,
-            ),
+            (Kind::Images, image.key.clone(), dir_of(&image.kernel)?),
             (Kind::Builds, built.key.clone(), dir_of(&built.tar)?),
         ];
-        if let Some(kernel) = &kernel {
+        if let Some(kernel) = kernel {
             inputs.push((Kind::Builds, kernel.key.clone(), dir_of(&kernel.kernel)?));
         }
         let took = self.setup.case_times(id).all().into_iter();
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         Some(CellParts {
-            image: image.image.key.clone(),
+            image: image.key.clone(),
             build: built.key.clone(),
             kernel: kernel.map(|k| k.key.clone()),
             inputs,
@@ -398,21 +400,28 @@ async fn remote_kernel(
     remote: &Remote,
     bus: &Bus,
     cancel: &CancellationToken,
-) -> Result<(KernelBuilt, Option<Duration>), JobFailed> {
+) -> Result<(KernelReady, Option<Duration>), JobFailed> {
+    if kernels::has_disk(setup, &job.work) {
+        let ready = tokio::select! {
+            () = cancel.cancelled() => Err(interrupted()),
+            ready = kernels::kernel(setup, job, bus) => ready,
+        };
+        return Ok((ready?, None));
+    }
     let (job, tree, version) = kernels::source(setup, job, bus).await?;
     let key = job.key.clone().ok_or_else(lost)?;
     if let Some(built) = build::kernel::cached(&setup.dirs.cache, &key) {
-        return Ok((built, None));
+        return Ok((built.into(), None));
     }
     match tree.origin {
         build::Origin::Dir(_) => {
             let watch = Watch::of(bus, cancel);
             let made = remote.kernel(setup, job, &tree, &version, &watch).await;
-            made.map(|(built, took)| (built, Some(took)))
+            made.map(|(built, took)| (built.into(), Some(took)))
         }
         build::Origin::Git(_) => {
             let built = kernels::build(setup, job, tree, &version, bus).await;
-            built.map(|built| (built, None))
+            built.map(|built| (built.into(), None))
         }
     }
 }

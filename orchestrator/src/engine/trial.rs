@@ -165,7 +165,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         (INPUT_IMAGE, &ready.image.key),
         (INPUT_BUILD, &built.output),
     ];
-    known.extend(kernel.as_ref().map(|k| (INPUT_KERNEL, &k.output)));
+    known.extend(kernel.as_ref().map(|k| (INPUT_KERNEL, &k.built.output)));
     Ok(Stage {
         id: id.clone(),
         key: cell_job.key_with(&known).cloned(),
@@ -173,7 +173,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         cases_root: suite.project.cases_root().to_owned(),
         image: booted.record,
         kernel: booted.kernel.into(),
-        initrd: ready.image.initrd.clone().into(),
+        initrd: booted.root.into(),
         snapshots: setup.snapshots(),
         tests: built.tar.clone().into(),
         run_base: run_base(&setup.dirs).into(),

@@ -117,7 +117,7 @@ pub fn make(
     watch: &Watch<'_>,
 ) -> Result<Image, ImageError> {
     if let Some(release) = &port.image.release {
-        return netbsd::make(port, release, dirs, watch);
+        return netbsd::make(port, release, None, dirs, watch);
     }
     let had = known(&dirs.cache, port).is_some();
     let resolved = resolve(&dirs.cache, port, refresh, watch)?;
@@ -342,6 +342,24 @@ pub async fn ensure_image(
 ) -> Result<Image, ImageError> {
     let (port, dirs) = (port.clone(), dirs.clone());
     off_thread(progress, move |watch| make(&port, &dirs, refresh, watch)).await
+}
+
+/// The image of a release's `port` that boots the kernel in `file`, with the release's own beside it;
+/// like [`ensure_image`]. None where the port's system comes from no release: a guest is given its kernel
+/// from the host's side then.
+pub async fn ensure_with_kernel(
+    port: &Port,
+    file: &Utf8Path,
+    dirs: &Dirs,
+    progress: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<Option<Image>, ImageError> {
+    let Some(release) = port.image.release.clone() else {
+        return Ok(None);
+    };
+    let (port, file, dirs) = (port.clone(), file.to_owned(), dirs.clone());
+    let work =
+        move |watch: &Watch<'_>| netbsd::make(&port, &release, Some(&file), &dirs, watch).map(Some);
+    off_thread(progress, work).await
 }
 
 /// The headers and libraries that the cross compiler needs for `port`; like [`ensure_image`].

@@ -110,8 +110,8 @@ fn check_release(port: &Port, release: &ReleaseSpec, found: &mut Vec<Problem>) {
         ("exchange", &release.exchange),
         ("line", &release.line),
     ];
-    let sets = release.sets.iter();
-    let sets = sets.map(|set| ("sets", set.strip_suffix('?').unwrap_or(set)));
+    let sets = release.wanted();
+    let sets = sets.flat_map(|(machine, set, _)| [("sets", machine), ("sets", set)]);
     for (field, word) in words.map(|(f, w)| (f, w.as_str())).into_iter().chain(sets) {
         if !is_name(word) {
             let message = format!("'{word}' is not a name: expected letters, digits and + - . _");

@@ -36,7 +36,7 @@ pub mod unpack;
 pub use cache::Image;
 pub use error::ImageError;
 pub use exec::Watch;
-pub use make::{Planned, ensure_image, ensure_sysroot, make, planned_image};
+pub use make::{Planned, ensure_image, ensure_sysroot, ensure_with_kernel, make, planned_image};
 pub use sysroot::Sysroot;
 
 use camino::Utf8PathBuf;

@@ -236,7 +236,8 @@ pub struct ReleaseSpec {
     pub from: Option<Utf8PathBuf>,
     /// The port's directory in a release: `amd64`, `evbarm`.
     pub machine: String,
-    /// The sets, the later over the earlier. One that ends in `?` may be missing.
+    /// The sets, the later over the earlier. One that ends in `?` may be missing; `i386/tests` is that
+    /// of another port of the release.
     pub sets: Vec<String>,
     /// The kernel that is booted: `GENERIC`.
     pub kernel: String,
@@ -260,6 +261,29 @@ pub struct ReleaseSpec {
     pub files: BTreeMap<String, String>,
     /// How large the root's file system is, in MiB.
     pub size_mib: u32,
+}
+
+impl ReleaseSpec {
+    /// The sets: port in the release, name, and whether the set may be missing.
+    pub fn wanted(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        self.sets.iter().map(|word| {
+            let name = word.trim_end_matches('?');
+            let may_be_missing = name.len() < word.len();
+            let (machine, name) = name.split_once('/').unwrap_or((&self.machine, name));
+            (machine, name, may_be_missing)
+        })
+    }
+
+    /// The ports of the release that sets are taken from, its own first.
+    pub fn machines(&self) -> Vec<&str> {
+        let mut machines = vec![self.machine.as_str()];
+        for (machine, ..) in self.wanted() {
+            if !machines.contains(&machine) {
+                machines.push(machine);
+            }
+        }
+        machines
+    }
 }
 
 /// Where a disk's label stands and which partition is the whole disk.

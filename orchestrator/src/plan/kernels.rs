@@ -14,9 +14,10 @@ use super::graph::{COMPILER_MIB, Draft, Maker, SourceFact, as_text, inputs, port
 use super::job::{INPUT_KERNEL, INPUT_SOURCE, JobIx, Work};
 use super::matrix::{Matrix, STOCK, SuiteSpec, no_doubles};
 use super::resolve::{Resolved, Suite};
+use crate::model::port::ReleaseSpec;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{BuildKind, check_known, check_name};
-use crate::model::{CellId, KernelOption, Key, Port, PortName, Project, Side};
+use crate::model::{CellId, KernelOption, KernelVariant, Key, Port, PortName, Project, Side};
 
 /// Compilers that one kernel gets at most.
 const CORES_MAX: u32 = 8;
@@ -91,8 +92,8 @@ pub(super) fn not_a_suite(kind: BuildKind) -> &'static str {
              as the suite's kernel"
         }
         BuildKind::Make | BuildKind::Netbsd | BuildKind::Installed => {
-            "builds a release, which no guest of a matrix can run yet: expected a project of kind \
-             make here, and fallout build for this one"
+            "builds a release or its kernel, which has no cases: expected a project of kind make here, \
+             or `installed` for the release's own, and this one as the suite's kernel"
         }
     }
 }
@@ -100,12 +101,36 @@ pub(super) fn not_a_suite(kind: BuildKind) -> &'static str {
 /// Finds what is wrong with a suite's kernel for the ports that it is built for.
 pub(super) fn check_resolved(at: &str, kernel: &Project, ports: &[&Port]) -> Vec<Problem> {
     let at = format!("{at}.kernel");
-    if kernel.build.kind != BuildKind::Kbuild {
+    let kind = kernel.build.kind;
+    if !matches!(kind, BuildKind::Kbuild | BuildKind::Netbsd) {
         let message = format!(
-            "is a project of kind {}: expected one of kind kbuild",
-            kernel.build.kind.word()
+            "is a project of kind {}: expected one of kind kbuild or netbsd",
+            kind.word()
         );
         return vec![Problem::new(at, message)];
+    }
+    let of_release = |port: &&Port| port.image.release.is_some();
+    let unfit = |port: &&&Port| of_release(port) != (kind == BuildKind::Netbsd);
+    let told: Vec<Problem> = ports.iter().filter(unfit).map(|port| {
+        let expected = if of_release(port) { "netbsd" } else { "kbuild" };
+        let message = format!(
+            "is a project of kind {}, which builds no kernel for {}: expected one of kind {expected}",
+            kind.word(),
+            port.port
+        );
+        Problem::new(&at, message)
+    }).collect();
+    if !told.is_empty() {
+        return told;
+    }
+    if kind == BuildKind::Netbsd {
+        return match kernel.source.git {
+            Some(_) => Vec::new(),
+            None => {
+                let message = "has no source.git: expected the repository that build.sh is run on";
+                vec![Problem::new(&at, message)]
+            }
+        };
     }
     let lacks = |port: &&&Port| {
         port.toolchain.kernel_arch.is_none() || port.toolchain.kernel_image.is_none()
@@ -127,12 +152,42 @@ pub fn fragments(kernel: &Project, port: &PortName) -> Vec<Utf8PathBuf> {
     kernel.build.config.iter().map(fill).collect()
 }
 
+/// The kernel of a release's port: the configuration's name, and what makes it one of ours where the
+/// tree has none of that name. The matrix's options stand on those that the project's own variant of
+/// this name has.
+pub fn configuration(
+    matrix: &Resolved,
+    kernel: &Project,
+    release: &ReleaseSpec,
+    variant: &str,
+) -> (String, Option<KernelVariant>) {
+    let own = kernel.build.kernels.get(variant);
+    let options = matrix.kernel_options.get(variant);
+    if own.is_none() && options.is_none() {
+        return (release.kernel.clone(), None);
+    }
+    let mut made = own.cloned().unwrap_or_else(|| KernelVariant {
+        config: release.kernel.clone(),
+        options: Vec::new(),
+        makeoptions: BTreeMap::new(),
+    });
+    made.options = merged(made.options.iter(), options);
+    (variant.to_owned(), Some(made))
+}
+
 /// The options beyond the fragments: the project's, then the variant's.
 pub fn options(matrix: &Resolved, kernel: &Project, variant: &str) -> Vec<KernelOption> {
-    let own = kernel.build.options.iter();
-    let more = matrix.kernel_options.get(variant).into_iter().flatten();
+    let more = matrix.kernel_options.get(variant);
+    merged(kernel.build.options.iter(), more)
+}
+
+/// Options of which the later wins.
+fn merged<'a>(
+    own: impl Iterator<Item = &'a KernelOption>,
+    more: Option<&'a Vec<KernelOption>>,
+) -> Vec<KernelOption> {
     let mut all: Vec<KernelOption> = Vec::new();
-    for option in own.chain(more) {
+    for option in own.chain(more.into_iter().flatten()) {
         all.retain(|earlier| earlier.name != option.name);
         all.push(option.clone());
     }
@@ -166,8 +221,7 @@ impl Maker<'_> {
                         variant: point.variant.clone(),
                         side,
                     };
-                    let options = options(matrix, kernel, &point.variant);
-                    let mut draft = self.kernel(suite, kernel, port, &id, &options);
+                    let mut draft = self.kernel(matrix, suite, kernel, port, &id);
                     draft.cores = cores;
                     draft.mem_mib = u64::from(cores) * COMPILER_MIB;
                     draft.priority = if begun.insert(&port.port) { 4 } else { 3 };
@@ -181,11 +235,11 @@ impl Maker<'_> {
 
     fn kernel(
         &self,
+        matrix: &Resolved,
         suite: &Suite,
         kernel: &Project,
         port: &Port,
         id: &CellId,
-        options: &[KernelOption],
     ) -> Draft {
         let fact = self.facts.kernels.get(&suite.name);
         let fact = fact.cloned().unwrap_or_default();
@@ -195,6 +249,7 @@ impl Maker<'_> {
             Some(_) => fact.source.series.map(|k| k.0),
             None => Some("none".to_owned()),
         };
+        let options = options(matrix, kernel, &id.variant);
         let words: Vec<String> = options.iter().map(ToString::to_string).collect();
         let compiler = self.facts.compilers.get(&port.port).cloned();
         // Their order counts, the place of their directory does not.
@@ -213,6 +268,11 @@ impl Maker<'_> {
             ("compiler", Some(compiler.unwrap_or_default())),
             ("port", Some(port.port.0.clone())),
         ]);
+        if let Some(release) = &port.image.release {
+            let conf = configuration(matrix, kernel, release, &id.variant);
+            let recipe = as_text(&(&release.machine, conf, &kernel.build.variables));
+            inputs.insert("configuration".to_owned(), Some(recipe));
+        }
         for (name, hash) in fact.fragments.get(&port.port).into_iter().flatten() {
             // One that is not there is told by the build.
             let hash = hash.as_ref().map_or_else(String::new, |k| k.0.clone());

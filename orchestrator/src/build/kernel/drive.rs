@@ -18,8 +18,8 @@ use super::super::toolchain::prefix;
 use super::config::{self, Unmet};
 use super::objects::{Pool, State};
 use super::touched::touched;
-use super::{BuildRecord, KernelBuilt, KernelRequest, NOTE, Note, cached, tree};
-use crate::host::files::{find_program, write_atomic};
+use super::{BuildRecord, KernelBuilt, KernelRequest, Note, cached, tree};
+use crate::host::files::find_program;
 use crate::model::kernel::{banner, build_ids, checks};
 use crate::model::kernel_option::fragment;
 use crate::model::{KernelOption, KernelOrdered, Key};
@@ -75,7 +75,7 @@ pub async fn build(
             project: request.project.name.clone(),
             port: request.port.port.to_string(),
             from: None,
-            compiled: 0,
+            compiled: None,
             took_ms: 0,
             confined: String::new(),
             ccache: false,
@@ -141,7 +141,7 @@ impl Build<'_> {
         if let Err(error) = pool.keep(&state, &self.tree.join("obj")) {
             tracing::warn!("the objects of a kernel were not kept: {error}");
         }
-        self.publish(&note)
+        note.publish(self.work, self.request.cache)
     }
 
     /// Writes the fragments where the script finds them. Gives their names, and all that is asked.
@@ -288,7 +288,7 @@ impl Build<'_> {
         self.log.watch = None;
         let ended = ended.doing("run", &script)?;
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.record.compiled = seen.compiled;
+        self.record.compiled = Some(seen.compiled);
         match ended {
             Ended::Exited(status) if status.success() => Ok(()),
             Ended::Exited(status) => {
@@ -444,24 +444,12 @@ impl Build<'_> {
             checks: checks(&config),
         };
         self.record.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Note {
-            format: 1,
-            key: self.request.key.clone(),
-            output: Key::of("kernel", &[&bytes]),
-            size_bytes: bytes.len() as u64,
+        Ok(Note::of(
+            self.request.key,
+            &bytes,
             ordered,
-            record: self.record.clone(),
-        })
-    }
-
-    fn publish(&self, note: &Note) -> Result<KernelBuilt, BuildError> {
-        let file = self.work.out().join(NOTE);
-        let text = serde_json::to_vec_pretty(note).map_err(std::io::Error::other);
-        write_atomic(&file, &text.doing("write", &file)?)?;
-        let dir = self.work.publish()?;
-        cached(self.request.cache, self.request.key)
-            .ok_or_else(|| std::io::Error::other("what was just written cannot be read back"))
-            .doing("read", &dir)
+            self.record.clone(),
+        ))
     }
 }
 

@@ -21,13 +21,16 @@ pub use config::{Options, Unmet};
 pub use drive::build;
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::cache::builds;
+use super::cache::{Work, builds};
+use super::error::{BuildError, Doing};
 use super::source::{Series, Tree};
+use crate::host::files::write_atomic;
 use crate::model::{KernelOption, KernelOrdered, Key, Port, Project};
 
 const NOTE: &str = "kernel.json";
@@ -79,7 +82,7 @@ pub struct KernelBuilt {
 /// `kernel.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Note {
+pub(super) struct Note {
     /// Version of this note's form: 1.
     format: u32,
     key: Key,
@@ -87,6 +90,30 @@ struct Note {
     size_bytes: u64,
     ordered: KernelOrdered,
     record: BuildRecord,
+}
+
+impl Note {
+    pub(super) fn of(key: &Key, file: &[u8], ordered: KernelOrdered, record: BuildRecord) -> Self {
+        Self {
+            format: 1,
+            key: key.clone(),
+            output: Key::of("kernel", &[file]),
+            size_bytes: file.len() as u64,
+            ordered,
+            record,
+        }
+    }
+
+    /// Moves what was built into the cache, `kernel` and this note among it.
+    pub(super) fn publish(&self, work: &Work, cache: &Utf8Path) -> Result<KernelBuilt, BuildError> {
+        let file = work.out().join(NOTE);
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
+        write_atomic(&file, &text.doing("write", &file)?)?;
+        let dir = work.publish()?;
+        cached(cache, &self.key)
+            .ok_or_else(|| io::Error::other("what was just written cannot be read back"))
+            .doing("read", &dir)
+    }
 }
 
 /// How a kernel was built.
@@ -99,8 +126,8 @@ pub struct BuildRecord {
     pub port: String,
     /// The kernel from whose objects it went on, and how many options and files differed.
     pub from: Option<(Key, usize, usize)>,
-    /// Files that were compiled or assembled.
-    pub compiled: u64,
+    /// Files that were compiled or assembled; none where the tree's own build does not say.
+    pub compiled: Option<u64>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// What confined it.
@@ -119,7 +146,10 @@ impl BuildRecord {
 /// One line for people.
 impl std::fmt::Display for BuildRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} files compiled", self.compiled)?;
+        let Some(compiled) = self.compiled else {
+            return write!(f, "built in {:.0} s", self.took().as_secs_f64());
+        };
+        write!(f, "{compiled} files compiled")?;
         match &self.from {
             None => f.write_str(", from nothing"),
             Some((key, options, files)) => write!(

@@ -16,7 +16,7 @@ use crate::build::source::Series;
 use crate::host::git::{self, GitTree};
 use crate::host::machine::program_identity;
 use crate::host::series;
-use crate::model::Project;
+use crate::model::{Key, Project};
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -74,6 +74,11 @@ fn compiler(project: &Project) -> String {
         .and_then(|w| w.split_whitespace().next())
         .unwrap_or("cc");
     program_identity(word).unwrap_or_else(|| word.to_owned())
+}
+
+/// The identity of the compiler that a project's tools are built with.
+pub fn host_compiler(project: &Project) -> Key {
+    Key::of("host compiler", &[compiler(project).as_bytes()])
 }
 
 /// Where the source and the parts of a port's builds are.

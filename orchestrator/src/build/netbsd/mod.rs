@@ -36,7 +36,7 @@ mod stale;
 mod variant;
 
 pub use ahead::{Ahead, Deed};
-pub use drive::{Made, Request, Tell, ahead, build, dirs};
+pub use drive::{Made, Request, Tell, ahead, build, dirs, host_compiler};
 pub use keys::Keys;
 pub use log::{Broken, BuildLog, Step};
 pub use part::Checked;

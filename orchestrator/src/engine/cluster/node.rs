@@ -261,7 +261,8 @@ impl Node<'_> {
         let built = build::cached(cache, build).ok_or_else(|| damaged("the build"))?;
         let kernel = match &order.kernel {
             Some(key) => {
-                Some(build::kernel::cached(cache, key).ok_or_else(|| damaged("the kernel"))?)
+                let built = build::kernel::cached(cache, key);
+                Some(built.ok_or_else(|| damaged("the kernel"))?.into())
             }
             None => None,
         };

@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::config::{self, is_kept};
-use super::label::{Disk, label};
+use super::disk::write_disk;
 use super::sets::SetFile;
-use super::spec::{Entries, Entry, Kind, add_parents, text};
+use super::spec::{Entries, Entry, Kind};
 use super::{devices, kernel, sets};
-use crate::host::process::find_program;
 use crate::image::cache::{self, FORMAT, Image, Ingredient, Record, Stored};
 use crate::image::error::{ImageError, IoContext};
-use crate::image::exec::{self, Watch};
+use crate::image::exec::Watch;
 use crate::image::lock::{Hold, WorkDir, lock};
 use crate::image::release::{Release, local};
 use crate::image::{Dirs, Planned, fetch, overlay};
@@ -25,31 +23,35 @@ use crate::model::port::{Port, ReleaseSpec};
 
 /// Part of every key: raise it when the disk of the same ingredients becomes another.
 const ASSEMBLY: u32 = 1;
-/// Swap behind the root.
-const SWAP_BYTES: u64 = 128 << 20;
-/// Files that a guest can make beyond those that are there.
-const FREE_FILES: &str = "60000";
-/// Where boot blocks end: the file system's own label is behind them.
-const BOOT_BYTES: usize = 8192;
-const SECTOR: u64 = 512;
+
+/// Where the release's own kernel stands when the disk boots another one: the boot loader tries it
+/// after `netbsd`.
+const STOCK_KERNEL: &str = "onetbsd";
 
 /// What an image is made of.
 struct Parts {
     sets: Vec<SetFile>,
     kernel: Utf8PathBuf,
+    /// The kernel that the disk boots, where it is none of the release's.
+    other: Option<Utf8PathBuf>,
     overlay: Vec<overlay::File>,
     key: Key,
     ingredients: BTreeMap<String, Ingredient>,
 }
 
-fn wrong(port: &Port, message: impl Into<String>) -> ImageError {
+pub(super) fn wrong(port: &Port, message: impl Into<String>) -> ImageError {
     ImageError::Assemble {
         port: port.port.to_string(),
         message: message.into(),
     }
 }
 
-fn parts(port: &Port, release: &ReleaseSpec, dirs: &Dirs) -> Result<Parts, ImageError> {
+fn parts(
+    port: &Port,
+    release: &ReleaseSpec,
+    other: Option<&Utf8Path>,
+    dirs: &Dirs,
+) -> Result<Parts, ImageError> {
     let from = release.from.as_deref().ok_or_else(|| {
         wrong(
             port,
@@ -57,15 +59,18 @@ fn parts(port: &Port, release: &ReleaseSpec, dirs: &Dirs) -> Result<Parts, Image
         )
     })?;
     let found: Release = local::read(from, &release.machine, &[])?;
+    let mut others: BTreeMap<&str, Release> = BTreeMap::new();
+    for machine in release.machines().into_iter().skip(1) {
+        others.insert(machine, local::beside(from, machine)?);
+    }
     let mut files = Vec::new();
-    for word in &release.sets {
-        match (
-            word.strip_suffix('?'),
-            found.set(word.trim_end_matches('?')),
-        ) {
-            (_, Ok(file)) => files.push((word.trim_end_matches('?').to_owned(), file)),
-            (Some(_), Err(_)) => {}
-            (None, Err(error)) => return Err(error.into()),
+    for (machine, set, may_be_missing) in release.wanted() {
+        let other = others.get(machine);
+        let name = other.map_or(set.to_owned(), |_| format!("{machine}/{set}"));
+        match other.unwrap_or(&found).set(set) {
+            Ok(file) => files.push((name, file)),
+            Err(_) if may_be_missing => {}
+            Err(error) => return Err(error.into()),
         }
     }
     let kernel = found.kernel(&release.kernel)?;
@@ -78,6 +83,13 @@ fn parts(port: &Port, release: &ReleaseSpec, dirs: &Dirs) -> Result<Parts, Image
             sha256: Some(content(&dirs.cache, file)?),
         };
         ingredients.insert(name.to_owned(), ingredient);
+    }
+    if let Some(file) = other {
+        let ingredient = Ingredient {
+            version: "built".to_owned(),
+            sha256: Some(content(&dirs.cache, file)?),
+        };
+        ingredients.insert("built kernel".to_owned(), ingredient);
     }
     // Where the release lies is nothing to the image.
     let spec = ReleaseSpec {
@@ -95,6 +107,7 @@ fn parts(port: &Port, release: &ReleaseSpec, dirs: &Dirs) -> Result<Parts, Image
     Ok(Parts {
         sets: files,
         kernel,
+        other: other.map(Utf8Path::to_owned),
         overlay,
         key,
         ingredients,
@@ -132,7 +145,7 @@ pub fn planned(port: &Port, release: &ReleaseSpec, dirs: &Dirs) -> Result<Planne
             why: "no release is given".to_owned(),
         });
     }
-    let parts = parts(port, release, dirs)?;
+    let parts = parts(port, release, None, dirs)?;
     Ok(match cache::is_there(&dirs.cache, &parts.key) {
         true => Planned::Cached(parts.key),
         false => Planned::Missing {
@@ -142,15 +155,17 @@ pub fn planned(port: &Port, release: &ReleaseSpec, dirs: &Dirs) -> Result<Planne
     })
 }
 
-/// The image of a release's port, assembled where it is not there yet. Blocks.
+/// The image of a release's port, assembled where it is not there yet. With `other` it boots that kernel,
+/// and has the release's own beside it. Blocks.
 pub fn make(
     port: &Port,
     release: &ReleaseSpec,
+    other: Option<&Utf8Path>,
     dirs: &Dirs,
     watch: &Watch<'_>,
 ) -> Result<Image, ImageError> {
     (watch.progress)("read the release", None);
-    let parts = parts(port, release, dirs)?;
+    let parts = parts(port, release, other, dirs)?;
     let dir = cache::images(&dirs.cache).join(&parts.key.0);
     loop {
         if let Some(image) = cache::find(&dirs.cache, &parts.key)? {
@@ -189,13 +204,18 @@ fn assemble(
         return Err(wrong(port, message));
     }
     entries.extend(devices::devices(&script, watch)?);
-    let file = unpacked(&parts.kernel)?;
+    let booted = parts.other.as_ref().unwrap_or(&parts.kernel);
+    let file = unpacked(booted)?;
     let known = kernel::identify(&file);
-    let known = known.ok_or_else(|| wrong(port, format!("{} is no kernel", parts.kernel)))?;
+    let known = known.ok_or_else(|| wrong(port, format!("{booted} is no kernel")))?;
     let place = made.join("kernel");
     fs::write(&place, &file).doing("write", &place)?;
     set_up(port, release, parts, &root, &mut entries)?;
     put(&root, &mut entries, "netbsd", 0o755, &file)?;
+    if parts.other.is_some() {
+        let stock = unpacked(&parts.kernel)?;
+        put(&root, &mut entries, STOCK_KERNEL, 0o755, &stock)?;
+    }
     write_disk(port, release, &root, &mut entries, &made, work, watch)?;
     let mut files = BTreeMap::new();
     (watch.progress)("write down what it is", None);
@@ -294,84 +314,4 @@ fn put(
     fs::write(&place, content).doing("write", &place)?;
     entries.insert(path.to_owned(), Entry::roots(Kind::File, mode));
     Ok(())
-}
-
-/// Gives the space back that holds nothing but zeros: makefs writes all of it.
-fn punch(file: &fs::File) -> io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate};
-    const PIECE: usize = 1 << 20;
-    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    let (mut piece, mut at) = (vec![0; PIECE], 0);
-    loop {
-        let n = file.read_at(&mut piece, at)?;
-        if n == 0 {
-            return Ok(());
-        }
-        let empty = piece[..n].iter().all(|b| *b == 0);
-        // A file system that has no holes keeps the zeros.
-        if empty && fallocate(file, hole, at, n as u64).is_err() {
-            return Ok(());
-        }
-        at += n as u64;
-    }
-}
-
-fn write_disk(
-    port: &Port,
-    release: &ReleaseSpec,
-    root: &Utf8Path,
-    entries: &mut Entries,
-    made: &Utf8Path,
-    work: &Utf8Path,
-    watch: &Watch<'_>,
-) -> Result<(), ImageError> {
-    (watch.progress)("write the file system", None);
-    add_parents(entries);
-    for (path, _) in entries.iter().filter(|(_, e)| e.kind == Kind::Dir) {
-        let place = root.join(path);
-        fs::create_dir_all(&place).doing("create", &place)?;
-    }
-    let (spec, disk) = (work.join("spec"), made.join("disk"));
-    fs::write(&spec, text(entries)).doing("write", &spec)?;
-    let big = port.traits.get("endian").is_some_and(|e| e == "big");
-    let size = format!("{}m", release.size_mib);
-    let tool = match find_program("nbmakefs") {
-        Some(_) => "nbmakefs",
-        None => "makefs",
-    };
-    let mut command = Command::new(tool);
-    command
-        .args(["-t", "ffs", "-B", if big { "be" } else { "le" }])
-        .args(["-o", "version=1,bsize=16384,fsize=2048"])
-        .args(["-s", &size, "-f", FREE_FILES, "-F"])
-        .args([&spec, &disk, root]);
-    let ran = exec::run(&mut command, "makefs", watch, &mut |_| {})?;
-    if !ran.ok {
-        return Err(ImageError::Tool {
-            tool: tool.to_owned(),
-            output: ran.complaint(),
-        });
-    }
-    let file = fs::OpenOptions::new().read(true).write(true).open(&disk);
-    let file = file.doing("write", &disk)?;
-    punch(&file).doing("write", &disk)?;
-    let root_bytes = u64::from(release.size_mib) << 20;
-    file.set_len(root_bytes + SWAP_BYTES)
-        .doing("write", &disk)?;
-    let write = |bytes: &[u8], at: u64| file.write_all_at(bytes, at).doing("write", &disk);
-    if let Some(blocks) = &release.boot_blocks {
-        let path = root.join(blocks);
-        let blocks = fs::read(&path).doing("read", &path)?;
-        if blocks.len() > BOOT_BYTES {
-            let message = format!("{path} has more than {BOOT_BYTES} bytes");
-            return Err(wrong(port, message));
-        }
-        write(&blocks, 0)?;
-    }
-    let sizes = Disk {
-        root_bytes,
-        swap_bytes: SWAP_BYTES,
-    };
-    let at = u64::from(release.label.sector) * SECTOR + u64::from(release.label.offset);
-    write(&label(sizes, release.label, big), at)
 }

@@ -12,10 +12,12 @@
 
 pub mod config;
 mod devices;
+mod disk;
 mod kernel;
 mod label;
 mod make;
 mod sets;
 mod spec;
 
+pub use kernel::identify;
 pub use make::{make, planned};

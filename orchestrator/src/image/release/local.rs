@@ -42,6 +42,17 @@ pub fn read(dir: &Utf8Path, port: &str, names: &[String]) -> Result<Release, Rel
     })
 }
 
+/// Reads the release for another port than the one that `dir` was given for.
+pub fn beside(dir: &Utf8Path, port: &str) -> Result<Release, ReleaseError> {
+    match is_release(dir) {
+        true => {
+            let own = dir.canonicalize_utf8().map_err(io("find", dir))?;
+            read(own.parent().unwrap_or(&own), port, &[])
+        }
+        false => read(dir, port, &[]),
+    }
+}
+
 fn is_release(dir: &Utf8Path) -> bool {
     ["binary/sets", "binary/kernel", "binary/gzimg"]
         .iter()
@@ -128,6 +139,19 @@ mod tests {
         assert!(release.layout.media.contains_key("cdrom/boot.iso"));
         let iso = release.layout.images.get("iso").unwrap();
         assert!(super::super::join(&release.dir, iso).is_file());
+    }
+
+    #[test]
+    fn another_port_of_a_release_stands_beside_the_one_that_is_given() {
+        let (_guard, root) = temp();
+        put(&root, "amd64/binary/sets/tests.tgz");
+        let tests = put(&root, "i386/binary/sets/tests.tgz");
+        for given in [root.clone(), root.join("amd64")] {
+            let release = beside(&given, "i386").unwrap();
+            assert_eq!(release.set("tests").unwrap(), tests);
+        }
+        let error = beside(&root.join("amd64"), "vax").unwrap_err().to_string();
+        assert!(error.contains("vax") && error.contains("i386"), "{error}");
     }
 
     #[test]

@@ -34,7 +34,23 @@ fn read(text: &str) -> Result<Matrix, String> {
     doc.map(|d| d.value).map_err(|e| e.to_string())
 }
 
+/// A port whose system comes from a release.
+fn released(name: &str) -> Port {
+    let text = format!(
+        "format: 1\nport: {name}\nfamily: netbsd\nstatus: none\ntraits: {{}}\n\
+         emulator: {{program: e, packages: [e], machine: m, mem_mib: 256, append: x, channel: c, boot_timeout: 1s}}\n\
+         toolchain: {{triplet: t}}\n\
+         image: {{runner: sh, release: {{machine: {name}, sets: [base], kernel: GENERIC, \
+           label: {{sector: 1, raw: d}}, disk: wd0, exchange: rwd1d, line: dty01, size_mib: 64}}}}\n"
+    );
+    serde_yaml::from_str(&text).unwrap()
+}
+
 fn joined(text: &str, image: &str, kernel: &str) -> Result<Resolved, String> {
+    joined_for(text, &[port("p64", image), port("q32be", image)], kernel)
+}
+
+fn joined_for(text: &str, ports: &[Port], kernel: &str) -> Result<Resolved, String> {
     let matrix = read(text)?;
     let suite =
         "format: 1\nname: p\nsource: {path: src}\nbuild: {kind: make, prefix: /usr/tests/p}\n";
@@ -47,8 +63,7 @@ fn joined(text: &str, image: &str, kernel: &str) -> Result<Resolved, String> {
     });
     let kernels: Vec<_> = kernels.collect();
     let projects = vec![Some(("d/a.yaml".into(), suite)); count];
-    let ports = [port("p64", image), port("q32be", image)];
-    resolve(&matrix, "d".into(), &projects, &kernels, &ports).map_err(|p| {
+    resolve(&matrix, "d".into(), &projects, &kernels, ports).map_err(|p| {
         p.iter()
             .map(|p| format!("{}: {}\n", p.path, p.message))
             .collect()
@@ -224,7 +239,7 @@ fn a_kernel_must_be_one_and_fit_the_ports() {
     );
     assert_snapshot!(
         joined(MATRIX, ", kernel_image: i", &make).unwrap_err(),
-        @"suites[0].kernel: is a project of kind make: expected one of kind kbuild"
+        @"suites[0].kernel: is a project of kind make: expected one of kind kbuild or netbsd"
     );
     let unpatched = KERNEL.replace("patches: series\n", "");
     assert_snapshot!(
@@ -245,4 +260,48 @@ fn a_kernel_must_be_one_and_fit_the_ports() {
     build.prefix: is of kind make: expected kind, config, options, env and timeout with kind kbuild
     build.variables: is of kind netbsd: expected kind, config, options, env and timeout with kind kbuild
     "#);
+}
+
+const RELEASE_KERNEL: &str = "\
+format: 1
+name: k
+source: {git: {url: u, revision: trunk}}
+patches: series
+build:
+  kind: netbsd
+  variables: {MKX11: 'no'}
+  kernels: {debug: {config: GENERIC, options: [+LOCKDEBUG, -SMP], makeoptions: {KASAN: '1'}}}
+";
+
+#[test]
+fn a_releases_port_takes_a_kernel_of_its_tree() {
+    let matrix = joined_for(
+        MATRIX,
+        &[released("p64"), released("q32be")],
+        RELEASE_KERNEL,
+    );
+    let matrix = matrix.unwrap();
+    let kernel = matrix.suites[0].kernel.as_ref().unwrap();
+    let release = matrix.ports[0].image.release.as_ref().unwrap();
+    let stock = configuration(&matrix, kernel, release, STOCK);
+    assert_eq!(stock, ("GENERIC".to_owned(), None));
+    let (name, debug) = configuration(&matrix, kernel, release, "debug");
+    let debug = debug.unwrap();
+    let options: Vec<String> = debug.options.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (name.as_str(), options.join(" ").as_str()),
+        ("debug", "+LOCKDEBUG +DEBUG_LIST -SMP"),
+        "the matrix's options stand on the project's"
+    );
+    assert_eq!(debug.makeoptions["KASAN"], "1");
+}
+
+#[test]
+fn each_kind_of_port_has_its_kind_of_kernel() {
+    let told = |ports: &[Port], kernel: &str| joined_for(MATRIX, ports, kernel).unwrap_err();
+    let linux = port("q32be", ", kernel_image: i");
+    assert_snapshot!(told(&[released("p64"), linux.clone()], KERNEL), @"suites[0].kernel: is a project of kind kbuild, which builds no kernel for p64: expected one of kind netbsd");
+    assert_snapshot!(told(&[released("p64"), linux], RELEASE_KERNEL), @"suites[0].kernel: is a project of kind netbsd, which builds no kernel for q32be: expected one of kind kbuild");
+    let plain = RELEASE_KERNEL.replace("git: {url: u, revision: trunk}", "path: src");
+    assert_snapshot!(told(&[released("p64"), released("q32be")], &plain), @"suites[0].kernel: has no source.git: expected the repository that build.sh is run on");
 }

@@ -19,7 +19,7 @@ use crate::build::source;
 use crate::engine::bisect::{Named, Tried};
 use crate::engine::breaks;
 use crate::host::git;
-use crate::host::machine::Machine;
+use crate::host::machine::{Machine, free_cores};
 use crate::host::text;
 use crate::model::project::BuildKind;
 use crate::model::{Side, StageResult};
@@ -62,7 +62,10 @@ pub fn run(context: &Context, args: &BuildArgs) -> Outcome {
         target,
         stage,
         cache: &context.dirs.cache,
-        jobs: args.jobs.unwrap_or(machine.cores.min(by_memory)).max(1),
+        jobs: args
+            .jobs
+            .unwrap_or_else(|| free_cores(machine.cores).min(by_memory))
+            .max(1),
         full: args.full,
     };
     let points = || {

@@ -13,6 +13,7 @@ use crate::store::runs::{RunDir, RunRecord};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 use super::{progress, term};
 
 impl From<RunError> for Failure {
@@ -42,11 +43,7 @@ pub fn drive(
     let estimate = known.then(|| forecast(&plan, setup.capacity()));
     let bus = engine::run::open_bus(run)?;
     let events = bus.watch();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::runtime()?;
     let finished = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = tokio::spawn(listen(cancel.clone(), bus.clone()));

@@ -126,6 +126,14 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))
 }
 
+/// A runtime for a question or two.
+pub fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))
+}
+
 /// Waits for work that Ctrl-C may end; guests end with it.
 pub fn until_interrupted<T>(
     runtime: tokio::runtime::Runtime,

@@ -18,6 +18,7 @@ use crate::store::runs::cell_dir_name;
 use super::args::FarArgs;
 use super::context::Context;
 use super::exit::Failure;
+use super::failure;
 
 /// Runs that are looked through for one by the beginning of its name.
 const LOOKED_AT: usize = 5_000;
@@ -61,6 +62,17 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
+/// A variable of the environment that says something.
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// The token's file that the user names.
+fn given_token(args: &FarArgs) -> Option<Utf8PathBuf> {
+    let named = args.token_file.clone();
+    named.or_else(|| var("FALLOUT_TOKEN_FILE").map(Utf8PathBuf::from))
+}
+
 /// A daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Far {
@@ -71,7 +83,6 @@ pub struct Far {
 impl Far {
     /// The daemon that the user names; none where this machine's state is meant.
     pub fn named(context: &Context, args: &FarArgs) -> Result<Option<Self>, Failure> {
-        let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let file = context.dirs.config.join("client.yaml");
         let client = match file.is_file() {
             true => {
@@ -90,8 +101,7 @@ impl Far {
             return Ok(None);
         }
         let url = address(&said).map_err(|why| Failure::usage(format!("{origin}: {why}")))?;
-        let token = args.token_file.clone();
-        let token = token.or_else(|| var("FALLOUT_TOKEN_FILE").map(Utf8PathBuf::from));
+        let token = given_token(args);
         let theirs = client.and_then(|(client, file)| {
             let token = client.token_file?;
             // A token goes to the daemon that it is for, and to no other.
@@ -116,10 +126,9 @@ impl Far {
         let url = std::fs::read_to_string(&file).map_err(|_| {
             Failure::usage("no daemon runs here: expected --daemon with the address of one")
         })?;
-        let var = std::env::var("FALLOUT_TOKEN_FILE").ok();
         Ok(Self {
             url: url.trim().to_owned(),
-            token_file: args.token_file.clone().or(var.map(Utf8PathBuf::from)),
+            token_file: given_token(args),
         })
     }
 
@@ -138,10 +147,7 @@ impl Far {
     }
 
     fn ask(&self, path: &str, body: Option<&Value>) -> Result<(u16, String), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+        let runtime = failure::one_thread()?;
         let token = self.token()?;
         let url = format!("{}/api/v1{path}", self.url);
         let asked = runtime.block_on(post::ask(&url, token.as_deref(), body));

@@ -18,6 +18,7 @@ use super::args::GcArgs;
 use super::context::Context;
 use super::drive::print;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 
 /// Jobs that wait or run, at most: more than any queue has.
 const JOBS: u32 = 100_000;
@@ -56,10 +57,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Outcome {
     let path = super::daemon::queue_path(context);
     let busy = match path.is_file() {
         true => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+            let runtime = failure::one_thread()?;
             runtime.block_on(async { busy(&Queue::open(path.as_std_path()).await?).await })?
         }
         false => BTreeSet::new(),
@@ -83,10 +81,7 @@ const STORE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
 /// The store of a cluster.
 fn store(file: &Utf8Path, json: bool) -> Outcome {
     let setting = super::run::cluster(file)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::one_thread()?;
     let done = runtime.block_on(engine::cluster::collect(&setting.cluster, STORE_AGE))?;
     print(&match json {
         true => serde_json::to_string_pretty(&done).map_err(Failure::internal)?,

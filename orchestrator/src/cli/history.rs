@@ -15,6 +15,7 @@ use super::args::HistoryArgs;
 use super::context::Context;
 use super::drive::print;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 
 /// Characters of a guest's text on one line.
 const WIDE: usize = 160;
@@ -24,10 +25,7 @@ const LISTED: u32 = 30;
 
 /// `fallout history`
 pub fn run(context: &Context, args: &HistoryArgs) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::one_thread()?;
     let shown = runtime.block_on(async {
         let index = Index::open(context.dirs.state.join("index.sqlite").as_std_path()).await?;
         let runs = context.dirs.runs();

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 use super::term::write_table;
 use crate::host::text;
 use crate::image::cache::{Listed, list, verify};
@@ -300,10 +301,7 @@ fn style(is_counted: bool) -> ProgressStyle {
 }
 
 fn build(dirs: &Dirs, ports: Vec<Port>, refresh: bool) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::host)?;
+    let runtime = failure::one_thread()?;
     let screen = Screen::new();
     let order: Vec<String> = ports.iter().map(|p| p.port.to_string()).collect();
     let done = runtime.block_on(async {

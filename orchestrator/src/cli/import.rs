@@ -14,6 +14,7 @@ use super::args::{ImportArgs, ImportFormat};
 use super::context::Context;
 use super::drive::{print, style};
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 
 /// `fallout import`
 pub fn run(context: &Context, args: &ImportArgs) -> Outcome {
@@ -73,10 +74,7 @@ pub fn run(context: &Context, args: &ImportArgs) -> Outcome {
         now: jiff::Timestamp::now(),
         again: args.again,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::one_thread()?;
     let (state, runs) = (&context.dirs.state, context.dirs.runs());
     let taken = runtime.block_on(import(state.as_std_path(), runs.as_std_path(), &order));
     let Taken { report, run } = taken?;

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 use super::release::{self, How, obtain};
 use crate::engine::install::{InstallError, Order, install};
 use crate::host::text;
@@ -151,11 +152,7 @@ pub fn run(context: &Context, args: &InstallArgs) -> Outcome {
         console_file: &console,
         run_base,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(Failure::host)?;
+    let runtime = failure::runtime()?;
     let mut tell = |step: &str, since: std::time::Duration| {
         eprintln!(
             "{:7.1}s {}",

@@ -10,6 +10,7 @@ use crate::model::StageResult;
 use super::args::JobArgs;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 
 /// `fallout job`
 pub fn run(context: &Context, args: &JobArgs) -> Outcome {
@@ -28,11 +29,7 @@ pub fn run(context: &Context, args: &JobArgs) -> Outcome {
         .ok_or_else(|| Failure::usage(format!("{dir}: not a path")))?;
     context.dirs.make_runtime()?;
     let node = slurm::node_name();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::runtime()?;
     let end = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let signals = tokio::spawn(listen(cancel.clone()));

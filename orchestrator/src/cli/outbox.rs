@@ -10,6 +10,7 @@ use super::args::OutboxArgs;
 use super::context::Context;
 use super::drive::print;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 
 /// Letters that are shown at most.
 const MOST: u32 = 1_000;
@@ -21,10 +22,7 @@ pub fn run(context: &Context, args: &OutboxArgs) -> Outcome {
         let why = format!("{path}: no daemon has told anybody anything from here");
         return Err(Failure::usage(why));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::one_thread()?;
     let said: Result<String, Failure> = runtime.block_on(async {
         // Where the daemon begins to read is its own affair: the outbox is there, so it stands.
         let outbox = Outbox::open(path.as_std_path(), 0).await?;

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::daemon::queue_path;
 use super::drive::print;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 use super::far::Far;
 
 /// Jobs that a daemon hands out at once.
@@ -45,10 +46,7 @@ fn opened<T>(
     context: &Context,
     ask: impl AsyncFnOnce(Queue) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::one_thread()?;
     runtime.block_on(async {
         let queue = Queue::open(queue_path(context).as_std_path()).await?;
         ask(queue).await

@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::context::{Context, Loaded};
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 use super::install::{self, DiskArgs, InstallArgs};
 use super::term::write_table;
 use crate::image::release::download::{Http, Note, Patience, Teller};
@@ -115,11 +116,7 @@ fn wanted(args: &FetchArgs) -> Result<Want, Failure> {
 
 /// Runs a fetch to its end, or until the user ends it: what has come stays.
 fn block_on<T>(work: impl Future<Output = Result<T, ReleaseError>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(Failure::host)?;
+    let runtime = failure::runtime()?;
     let done = runtime.block_on(async {
         tokio::select! {
             done = work => Some(done),

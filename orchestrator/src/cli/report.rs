@@ -34,16 +34,11 @@ pub fn load(context: &Context, name: &str, far: &FarArgs) -> Result<report::RunR
         return report::json::read(&text).map_err(|e| Failure::host(format!("{path}: {e}")));
     }
     let run = RunDir::find(context.dirs.runs().as_std_path(), name)?;
-    let path = run.path.join("report.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        if e.kind() == std::io::ErrorKind::NotFound {
-            let id = run.path.file_name().unwrap_or_default().to_string_lossy();
-            Failure::usage(format!(
-                "run {id} has no verdict yet: it is under way or was killed ('fallout resume {id}' goes on)"
-            ))
-        } else {
-            Failure::host(format!("{}: {e}", path.display()))
-        }
-    })?;
-    report::json::read(&text).map_err(|e| Failure::host(format!("{}: {e}", path.display())))
+    let report = report::json::of_run(&run.path).map_err(Failure::host)?;
+    report.ok_or_else(|| {
+        let id = run.path.file_name().unwrap_or_default().to_string_lossy();
+        Failure::usage(format!(
+            "run {id} has no verdict yet: it is under way or was killed ('fallout resume {id}' goes on)"
+        ))
+    })
 }

@@ -12,6 +12,7 @@ use crate::suite::Runner;
 use super::args::{ReproArgs, Selection};
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 
 /// `fallout repro`
 pub fn run(context: &Context, args: &ReproArgs) -> Outcome {
@@ -28,11 +29,7 @@ pub fn run(context: &Context, args: &ReproArgs) -> Outcome {
     };
     let setup = super::run::setup(context, &matrix, &only, false, None)?;
     context.dirs.make_runtime()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::runtime()?;
     let scratch = tempfile::tempdir().map_err(|e| Failure::host(e.to_string()))?;
     eprintln!("bringing the guest of {} up …", result.id);
     let ready = runtime.block_on(engine::repro::boot(

@@ -10,6 +10,7 @@ use crate::store::runs::RunDir;
 use super::args::{ResumeArgs, Selection};
 use super::context::Context;
 use super::exit::{Failure, Outcome};
+use super::failure;
 
 /// `fallout resume`
 pub fn run(context: &Context, args: &ResumeArgs) -> Outcome {
@@ -49,10 +50,7 @@ fn refuse_the_daemons(context: &Context, run: &str) -> Result<(), Failure> {
     if !path.is_file() {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::one_thread()?;
     let job =
         runtime.block_on(async { Queue::open(path.as_std_path()).await?.job_of_run(run).await })?;
     let Some(job) = job else { return Ok(()) };

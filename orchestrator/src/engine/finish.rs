@@ -31,8 +31,7 @@ pub fn ended(run: &RunDir) -> Option<Finished> {
     else {
         return None;
     };
-    let text = std::fs::read_to_string(run.path.join("report.json")).ok()?;
-    let report = report::json::read(&text).ok()?;
+    let report = report::json::of_run(&run.path).ok()??;
     let host_trouble = report.cells.iter().any(|c| c.stage.is_host_fault());
     Some(Finished {
         report,

@@ -176,13 +176,9 @@ fn finished<'a>(
         if seen.len() == most {
             break;
         }
-        let path = runs_dir.join(&record.id.0).join("report.json");
-        let Ok(bytes) = std::fs::read_to_string(&path) else {
-            // It is under way, or was killed.
-            continue;
-        };
-        let report = report::json::read(&bytes).map_err(|e| host(format!("{path}: {e}")))?;
-        seen.push(run_seen(report));
+        let dir = runs_dir.join(&record.id.0);
+        let report = report::json::of_run(dir.as_std_path()).map_err(host)?;
+        seen.extend(report.map(run_seen));
     }
     Ok(seen)
 }

@@ -42,6 +42,20 @@ impl Machine {
     }
 }
 
+/// Cores that others leave free now, by the load of the last minute; at least half of them, for whoever
+/// has the rest may be done in a minute.
+pub fn free_cores(cores: u32) -> u32 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    left(cores, &load)
+}
+
+fn left(cores: u32, loadavg: &str) -> u32 {
+    let load = loadavg.split_whitespace().next();
+    let load: f64 = load.and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    let used = load.clamp(0.0, f64::from(cores)).round() as u32;
+    (cores - used).max(cores.div_ceil(2)).max(1)
+}
+
 /// `MemAvailable` of `/proc/meminfo`.
 fn available_mib(meminfo: &str) -> Option<u64> {
     let line = meminfo
@@ -120,6 +134,16 @@ fn identity_of(file: &Utf8Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_machine_gives_half_of_its_cores() {
+        assert_eq!(left(8, "0.31 0.2 0.1 1/200 4242\n"), 8);
+        assert_eq!(left(8, "1.6 0 0 1/1 1"), 6);
+        assert_eq!(left(8, "11.0 0 0 1/1 1"), 4);
+        assert_eq!(left(3, "11.0 0 0 1/1 1"), 2);
+        assert_eq!(left(1, "4.0 0 0 1/1 1"), 1);
+        assert_eq!(left(2, ""), 2);
+    }
 
     #[test]
     fn versions_are_found_in_what_programs_say() {

@@ -8,6 +8,7 @@
 //! was recorded: whoever shows it must clean it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -106,10 +107,35 @@ pub fn read(text: &str) -> Result<RunReport, JsonError> {
     Ok(body.report)
 }
 
+/// The report of the run in a directory; none where it has none yet: it is under way, or was killed.
+/// An error has the file's name.
+pub fn of_run(dir: &Path) -> Result<Option<RunReport>, String> {
+    let path = dir.join("report.json");
+    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => read(&text).map(Some).map_err(|e| told(&e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(told(&e)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::sample;
+
+    #[test]
+    fn a_runs_report_is_there_or_not_yet_or_not_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(of_run(dir.path()), Ok(None));
+        let report = sample::troubled();
+        let file = dir.path().join("report.json");
+        std::fs::write(&file, write(&report).unwrap()).unwrap();
+        assert_eq!(of_run(dir.path()), Ok(Some(report)));
+        std::fs::write(&file, "{").unwrap();
+        let error = of_run(dir.path()).unwrap_err();
+        assert!(error.starts_with(&file.display().to_string()), "{error}");
+    }
 
     #[test]
     fn what_is_written_can_be_read() {

@@ -44,6 +44,7 @@ use crate::web;
 use super::args::{DaemonArgs, LogFormat};
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::failure;
 
 /// How long it may take until something is seen that nobody announced.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -82,11 +83,7 @@ pub fn run(context: &Context, args: &DaemonArgs) -> Outcome {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
     context.dirs.make_runtime()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::runtime()?;
     let done = runtime.block_on(serve(context.clone(), settings));
     runtime.shutdown_timeout(Duration::from_secs(2));
     done

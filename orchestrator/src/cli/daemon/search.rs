@@ -122,12 +122,9 @@ async fn before(daemon: &Arc<Daemon>, job: &Job, old: &str) -> Option<RunReport>
         alike && j.state == JobState::Done && j.spec.search.is_none()
     };
     let run = jobs.into_iter().find(same)?.run?;
-    let path = daemon.context.dirs.runs().join(run).join("report.json");
-    let read = tokio::task::spawn_blocking(move || {
-        let text = std::fs::read_to_string(path).ok()?;
-        report::json::read(&text).ok()
-    });
-    read.await.ok().flatten()
+    let dir = daemon.context.dirs.runs().join(run);
+    let read = tokio::task::spawn_blocking(move || report::json::of_run(dir.as_std_path()));
+    read.await.ok()?.ok()?
 }
 
 /// What a finding is about, across runs.

@@ -170,14 +170,10 @@ impl Teller {
             return what;
         }
         let dir = git_dir(&repository.path);
-        let path = step
-            .run
-            .as_ref()
-            .map(|run| runs.join(run).join("report.json"));
+        let run = step.run.as_ref().map(|run| runs.join(run));
         let change = what.change.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let text = path.and_then(|p| std::fs::read_to_string(p).ok());
-            let report = text.and_then(|t| report::json::read(&t).ok());
+            let report = run.and_then(|dir| report::json::of_run(dir.as_ref()).ok()?);
             let authors = history::authors(&dir, change.old.as_deref(), &change.new);
             (report, authors.unwrap_or_default())
         });

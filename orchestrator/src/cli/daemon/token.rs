@@ -4,6 +4,7 @@ use crate::cli::args::TokenCommand;
 use crate::cli::context::Context;
 use crate::cli::drive::print;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::failure;
 use crate::host::machine::random_bytes;
 use crate::store::queue::{Queue, TokenRow};
 
@@ -11,10 +12,7 @@ use super::queue_path;
 
 /// `fallout token`
 pub fn run(context: &Context, command: &TokenCommand) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::host(format!("cannot start the runtime: {e}")))?;
+    let runtime = failure::one_thread()?;
     let said = runtime.block_on(async {
         let queue = Queue::open(queue_path(context).as_std_path()).await?;
         match command {

@@ -111,15 +111,21 @@ pub(super) fn check_resolved(at: &str, kernel: &Project, ports: &[&Port]) -> Vec
     }
     let of_release = |port: &&Port| port.image.release.is_some();
     let unfit = |port: &&&Port| of_release(port) != (kind == BuildKind::Netbsd);
-    let told: Vec<Problem> = ports.iter().filter(unfit).map(|port| {
-        let expected = if of_release(port) { "netbsd" } else { "kbuild" };
+    let unfit = ports.iter().filter(unfit);
+    let told = unfit.map(|port| {
+        let expected = if of_release(port) {
+            "netbsd"
+        } else {
+            "kbuild"
+        };
         let message = format!(
             "is a project of kind {}, which builds no kernel for {}: expected one of kind {expected}",
             kind.word(),
             port.port
         );
         Problem::new(&at, message)
-    }).collect();
+    });
+    let told: Vec<Problem> = told.collect();
     if !told.is_empty() {
         return told;
     }

@@ -6,10 +6,12 @@
 //! cargo build --release && cargo run --release --example cluster_storm -- 10 amd64 1
 //! ```
 //!
-//! Words: rounds, ports, seed. Each round has one to three faults out of: a node dies (and comes back), a
-//! slurmd dies, the controller is restarted, fallout is killed (and resumed), the store is full (as root: it
-//! is a small file system) or cannot be reached for seconds, a node is cut off (its processes and its slurmd are
-//! stopped) until Slurm has given it up, and goes on as if nothing had been.
+//! Words: rounds, ports, seed, nodes. Each round has three to five faults, of different kinds, those first that were
+//! done least: a node dies (and comes back), a slurmd dies, the controller is restarted, fallout is killed (and
+//! resumed), the store is full (as root: it is a small file system) or cannot be reached for seconds. Where nodes have
+//! links (`ci/slurm/cluster`), a link is cut and healed, for seconds or until Slurm has given the node up, or carries
+//! next to nothing, so that the store is slow. Where they have none, a node is stopped in the place of a cut (its
+//! processes and its slurmd) until Slurm has given it up, and goes on as if nothing had been.
 
 #[path = "../tests/support/lab.rs"]
 #[allow(dead_code, reason = "shared with a test that uses more of it")]
@@ -26,24 +28,26 @@ use std::time::{Duration, Instant};
 use lab::Lab;
 use tiny::{Dice, Fallout};
 
-const FAULTS: [&str; 7] = [
+/// Every host can do these.
+const FAULTS: [&str; 5] = [
     "node killed",
     "slurmd killed",
     "slurmctld restarted",
     "fallout killed",
     "store away",
-    "network cut",
-    "store full",
 ];
+const FULL: &str = "store full";
+const LINKS: [&str; 2] = ["network cut", "store slow"];
+const NO_LINKS: [&str; 1] = ["node stopped"];
 
 fn suite(dir: &Path, ports: &str) -> std::path::PathBuf {
     let body = |n| match n {
-        13 => "atf_tc_fail(\"planted\");".to_owned(),
-        _ => "usleep(200000);".to_owned(),
+        7 => "atf_tc_fail(\"planted\");".to_owned(),
+        _ => "usleep(150000);".to_owned(),
     };
-    let fields = ["passes: 2", "repeats: {failed: 1, crashed: 1}"];
+    let fields = ["repeats: {failed: 1, crashed: 1}"];
     let more = "retries: {host_fault: 5, boot: 5}\n";
-    tiny::write(dir, &tiny::programs(4, 10, body), ports, &fields, more)
+    tiny::write(dir, &tiny::programs(2, 10, body), ports, &fields, more)
 }
 
 fn start(fallout: &Fallout, lab: &Lab, words: &[&str], report: &Path) -> Child {
@@ -132,9 +136,15 @@ impl Drop for Small<'_> {
     }
 }
 
+/// A node that has a job now: a fault elsewhere would tell little.
+fn node_at_work(lab: &Lab) -> Option<String> {
+    let listed = lab.slurm("squeue", &["--noheader", "--states=running", "--format=%N"]);
+    listed.lines().next().map(|node| node.trim().to_owned())
+}
+
 /// Does one fault; true where fallout itself was killed.
-fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice) -> bool {
-    let node = format!("n{}", 1 + dice.roll(2));
+fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice, nodes: u32) -> bool {
+    let node = node_at_work(lab).unwrap_or_else(|| format!("n{}", 1 + dice.roll(u64::from(nodes))));
     let pause = Duration::from_millis(500 + dice.roll(4000));
     match what {
         "node killed" => {
@@ -147,7 +157,9 @@ fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice) -> bool {
             std::thread::sleep(pause);
             lab.cluster(&["node"], &[&node]);
         }
-        "slurmctld restarted" => lab.cluster(&["restart"], &[]),
+        "slurmctld restarted" => {
+            lab.cluster(&["restart"], &[]);
+        }
         "fallout killed" => {
             let _ = child.kill();
             let _ = child.wait();
@@ -165,6 +177,18 @@ fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice) -> bool {
                 let _ = std::fs::remove_dir_all(&jobs);
                 std::fs::rename(&away, &jobs).expect("the store comes back");
             }
+        }
+        // Half of them for so long that Slurm gives the node up and starts its jobs elsewhere.
+        "network cut" => {
+            let long = Duration::from_secs(20 * dice.roll(2));
+            lab.cluster(&["cut"], &[&node]);
+            std::thread::sleep(long + pause);
+            lab.cluster(&["heal"], &[&node]);
+        }
+        "store slow" => {
+            lab.cluster(&["slow"], &[&node, "256kbit"]);
+            std::thread::sleep(pause * 4);
+            lab.cluster(&["fast"], &[&node]);
         }
         // Nothing comes from a node for so long that Slurm gives it up and starts its jobs elsewhere;
         // then it goes on as if nothing had been.
@@ -204,10 +228,17 @@ fn main() {
         outcomes.len(),
         findings.len()
     );
-    let lab = Lab::start(&binary, 2, "losses: 50\n");
+    let nodes: u32 = word(3, "2").parse().expect("number of nodes");
+    let lab = Lab::start(&binary, nodes, "losses: 50\n");
     let small = Small::mount(&lab);
-    let faults = FAULTS.len() - usize::from(small.is_none());
-    let mut tally: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut faults = FAULTS.to_vec();
+    faults.extend(small.as_ref().map(|_| FULL));
+    match lab.has_links() {
+        true => faults.extend(LINKS),
+        false => faults.extend(NO_LINKS),
+    }
+    println!("{nodes} nodes, faults: {}", faults.join(", "));
+    let mut tally: BTreeMap<&str, u32> = faults.iter().map(|fault| (*fault, 0)).collect();
     let began = Instant::now();
     for round in 1..=rounds {
         let fallout = Fallout::new(&binary);
@@ -224,8 +255,8 @@ fn main() {
         ];
         let mut child = start(&fallout, &lab, &first, &report);
         let mut told = Vec::new();
-        for _ in 0..1 + dice.roll(3) {
-            let moment = Duration::from_millis(1000 + dice.roll(15_000));
+        for _ in 0..3 + dice.roll(3) {
+            let moment = Duration::from_millis(500 + dice.roll(7_000));
             let until = Instant::now() + moment;
             while Instant::now() < until && child.try_wait().expect("a child").is_none() {
                 std::thread::sleep(Duration::from_millis(20));
@@ -233,10 +264,15 @@ fn main() {
             if child.try_wait().expect("a child").is_some() {
                 break;
             }
-            let what = FAULTS[dice.roll(faults as u64) as usize];
+            // Of the kinds that this round has not had, one of those that were done least.
+            let mut left: Vec<&str> = faults.clone();
+            left.retain(|what| !told.contains(what));
+            let least = left.iter().map(|what| tally[what]).min().unwrap_or(0);
+            left.retain(|what| tally[what] <= least + 1);
+            let what = left[dice.roll(left.len() as u64) as usize];
             told.push(what);
             *tally.entry(what).or_default() += 1;
-            if fault(what, &lab, &mut child, &mut dice) {
+            if fault(what, &lab, &mut child, &mut dice, nodes) {
                 let again = ["resume", "last", "--json"];
                 let words: &[&str] = if fallout.log().is_empty() {
                     &first
@@ -270,7 +306,10 @@ fn main() {
             );
             std::thread::sleep(Duration::from_millis(200));
         }
-        println!("round {round}: {}: same verdict", told.join(", "));
+        println!(
+            "round {round}: {}: same verdict; so far {tally:?}",
+            told.join(", ")
+        );
     }
     println!(
         "{rounds} rounds in {:.0} s: {tally:?}: the same verdict every time, nothing lost, nothing doubled, nothing left",

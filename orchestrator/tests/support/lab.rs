@@ -17,14 +17,17 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts one. Nodes run `fallout` and keep what they fetch apart from each other.
+    /// Starts one. Nodes run `fallout` and keep what they fetch apart from each other. Where root allows it,
+    /// they are in namespaces of their own and have the store over a link that can be cut.
     pub fn start(fallout: &Path, nodes: u32, more: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("fl")
             .tempdir_in("/tmp")
             .unwrap();
         let lab = Self { dir };
-        lab.cluster(&["start"], &[&nodes.to_string()]);
+        let store = lab.store();
+        let store = store.to_str().unwrap();
+        lab.cluster(&["start"], &[&nodes.to_string(), "--store", store]);
         let text = format!(
             "format: 1\nexecutor: slurm\nstore: store\ninterval: 500ms\nnode: {{program: {}, cache: 'cache-{{node}}'}}\n{more}",
             fallout.display()
@@ -45,8 +48,13 @@ impl Lab {
         self.dir.path().join("store")
     }
 
-    /// `ci/slurm/cluster WHAT DIR WORDS…`; panics where it fails.
-    pub fn cluster(&self, what: &[&str], words: &[&str]) {
+    /// Whether nodes have links that can be cut, and the store over them.
+    pub fn has_links(&self) -> bool {
+        self.cluster(&["how"], &[]) == "namespaces\nstore\n"
+    }
+
+    /// `ci/slurm/cluster WHAT DIR WORDS…`, what it prints; panics where it fails.
+    pub fn cluster(&self, what: &[&str], words: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/slurm/cluster");
         let output = Command::new(script)
             .args(what)
@@ -56,6 +64,7 @@ impl Lab {
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{what:?} {words:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// A command of Slurm's.

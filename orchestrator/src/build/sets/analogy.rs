@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lists::{Class, Entry, Lists, Words};
+use super::lists::{Class, Lists, Words, is_fulfilled};
 use super::machine::Machine;
 
 /// Neighbours that are asked.
@@ -23,6 +23,9 @@ struct Known<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Neighbours<'a> {
     by_path: BTreeMap<&'a str, Known<'a>>,
+    /// Lines of files that are there and should not be, without the conditions that only such lines have:
+    /// the lists bind more to one of these than the makefiles do.
+    aside: BTreeMap<&'a str, Known<'a>>,
 }
 
 /// What a path's line should say.
@@ -35,7 +38,7 @@ pub(super) struct Advice {
     pub list: String,
     pub package: String,
     pub conditions: Vec<String>,
-    /// The neighbour that is nearest.
+    /// The neighbour that is nearest; the path itself where it has a line that is not in force.
     pub like: String,
     /// How many of the neighbours are of one mind about set and package.
     pub agree: usize,
@@ -74,31 +77,40 @@ fn common(a: &str, b: &str) -> usize {
 }
 
 impl<'a> Neighbours<'a> {
-    /// The lines of a port that are in force under `on` and whose files are there.
+    /// The lines of a port that are in force under `on` and whose files are there; those of `extra` aside.
     pub fn of(
         lists: &'a Lists,
         port: &Machine,
         words: &Words,
         on: &BTreeSet<String>,
         files: &BTreeSet<String>,
+        extra: &BTreeSet<String>,
     ) -> Self {
-        let mut by_path = BTreeMap::new();
-        let in_force =
-            |entry: &Entry<'_>| !entry.excludes && !entry.is_obsolete() && entry.is_on(on);
+        let (mut by_path, mut aside) = (BTreeMap::new(), BTreeMap::new());
         for (list, _, entry) in lists.entries(port) {
             let real = words.real(entry.path);
             let there = files.contains(&real) || files.contains(&format!("{real}.gz"));
-            if in_force(&entry) && there {
-                by_path.insert(
-                    entry.path,
-                    Known {
-                        list,
-                        package: entry.package,
-                        conditions: entry.conditions,
-                        kind: String::new(),
-                    },
-                );
+            if entry.excludes || entry.is_obsolete() || !there {
+                continue;
             }
+            let in_force = entry.is_on(on);
+            let known = Known {
+                list,
+                package: entry.package,
+                conditions: entry.conditions,
+                kind: String::new(),
+            };
+            if extra.contains(&real) {
+                aside.insert(entry.path, known);
+            } else if in_force {
+                by_path.insert(entry.path, known);
+            }
+        }
+        let used = by_path.values().flat_map(|known| &known.conditions);
+        let used: BTreeSet<&str> = used.copied().collect();
+        for known in aside.values_mut() {
+            let kept = |c: &&str| is_fulfilled(c, on) && used.contains(c);
+            known.conditions.retain(kept);
         }
         // A path with others below it is a directory.
         let paths: Vec<&str> = by_path.keys().copied().collect();
@@ -106,7 +118,7 @@ impl<'a> Neighbours<'a> {
         for (path, known) in &mut by_path {
             known.kind = kind(path, dirs.contains(path));
         }
-        Self { by_path }
+        Self { by_path, aside }
     }
 
     /// The conditions of a path's line.
@@ -115,8 +127,28 @@ impl<'a> Neighbours<'a> {
         Some(known.conditions.iter().map(|c| (*c).to_owned()).collect())
     }
 
-    /// What the neighbours of a path say; none where the lists have nothing like it.
+    /// What its own line says, without the conditions that keep it from being in force.
+    fn own(&self, path: &str) -> Option<Advice> {
+        let known = self.aside.get(path)?;
+        let (set, name) = known.list.split_once('/')?;
+        Some(Advice {
+            set: set.to_owned(),
+            class: Class::of(name),
+            list: known.list.to_owned(),
+            package: known.package.to_owned(),
+            conditions: known.conditions.iter().map(|c| (*c).to_owned()).collect(),
+            like: path.to_owned(),
+            agree: 1,
+            asked: 1,
+        })
+    }
+
+    /// What the neighbours of a path say; none where the lists have nothing like it. Nobody knows better
+    /// than a line of its own that is not in force.
     pub fn advise(&self, path: &str, is_dir: bool) -> Option<Advice> {
+        if let Some(own) = self.own(path) {
+            return Some(own);
+        }
         let kind = kind(path, is_dir);
         let mut near = self.near(path, &kind);
         if near.is_empty() {

@@ -31,10 +31,7 @@ impl Entry<'_> {
 
     /// Whether the line counts where the conditions `on` are fulfilled.
     pub fn is_on(&self, on: &BTreeSet<String>) -> bool {
-        self.conditions.iter().all(|c| match c.strip_prefix('!') {
-            Some(not) => !on.contains(not),
-            None => on.contains(*c),
-        })
+        self.conditions.iter().all(|c| is_fulfilled(c, on))
     }
 
     /// Whether the file is one that is compressed where manual pages are.
@@ -42,6 +39,14 @@ impl Entry<'_> {
         self.conditions
             .iter()
             .any(|c| matches!(*c, ".man" | ".cat"))
+    }
+}
+
+/// Whether one condition of a line is fulfilled.
+pub(super) fn is_fulfilled(condition: &str, on: &BTreeSet<String>) -> bool {
+    match condition.strip_prefix('!') {
+        Some(not) => !on.contains(not),
+        None => on.contains(condition),
     }
 }
 

@@ -162,7 +162,14 @@ impl<'a> Maker<'a> {
             for path in &wanted.mismatch.missing {
                 missing.entry(as_listed(path)).or_default().insert(i);
             }
-            let neighbours = Neighbours::of(lists, &wanted.port, &words, &on, &wanted.files);
+            let neighbours = Neighbours::of(
+                lists,
+                &wanted.port,
+                &words,
+                &on,
+                &wanted.files,
+                &wanted.mismatch.extra,
+            );
             sides.push(Side {
                 wanted,
                 on,
@@ -424,7 +431,10 @@ impl<'a> Maker<'a> {
                     list: list.clone(),
                     path: path.clone(),
                     deed: Deed::Add,
-                    why: format!("{why}; like {}", advice.like),
+                    why: match advice.like == path {
+                        true => format!("it is in {} under more conditions", advice.list),
+                        false => format!("{why}; like {}", advice.like),
+                    },
                 });
                 self.new
                     .entry(list)

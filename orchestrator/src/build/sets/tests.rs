@@ -336,6 +336,24 @@ fn a_new_interface_is_listed_everywhere() {
 }
 
 #[test]
+fn a_file_that_is_listed_under_a_condition_which_is_not_fulfilled_keeps_its_list_and_package() {
+    let mut run = Run::new(&["one"]);
+    // Its neighbours are libraries of the system, in another set.
+    let line = "./usr/lib/half/libgcc_s.so\t\tcomp-sys-shlib\t\tcompat,pic,gcccmds";
+    let list = run.lists.files.get_mut("comp/md.one").unwrap();
+    list.push(line.to_owned());
+    run.install(&["one"], &["./usr/lib/half/libgcc_s.so"]);
+    let proposal = run.propose();
+    assert!(proposal.left.is_empty(), "{:?}", proposal.left);
+    let changed = changed(&proposal);
+    let words: Vec<&str> = changed.split_whitespace().collect();
+    let expected = "+++ b/distrib/sets/lists/comp/md.one +./usr/lib/half/libgcc_s.so comp-sys-shlib compat,pic";
+    assert_eq!(words.join(" "), expected);
+    let why = "it is in comp/md.one under more conditions";
+    assert!(said(&proposal).contains(why), "{}", said(&proposal));
+}
+
+#[test]
 fn a_library_that_was_bumped_is_rewritten_with_its_compat_and_debug_lines() {
     let mut run = Run::new(&["one", "two", "three"]);
     let all = ["one", "two", "three"];

@@ -15,6 +15,7 @@ use fallout::crash::Recogniser;
 use fallout::engine::guests::{GuestOrder, raise};
 use fallout::guest::{Guest, GuestError, GuestSpec, Output};
 use fallout::host::dirs::Dirs;
+use fallout::image::netbsd::config::is_kept;
 use fallout::image::{self, Image, manifest};
 use fallout::model::{CameUp, Port};
 use fallout::store::snapshots::Snapshots;
@@ -30,6 +31,11 @@ struct Ready {
 
 /// The image of the release, and a directory for consoles; none where there is no release.
 fn ready() -> Option<Ready> {
+    ready_with(|_| {})
+}
+
+/// The same of a port that is changed before its image is made.
+fn ready_with(change: impl FnOnce(&mut Port)) -> Option<Ready> {
     let Some(release) = std::env::var_os("FALLOUT_NETBSD_RELEASE") else {
         eprintln!("skipped: FALLOUT_NETBSD_RELEASE names no release");
         return None;
@@ -39,6 +45,7 @@ fn ready() -> Option<Ready> {
     let mut port = manifest::read(&images.join(format!("netbsd/{name}.yaml"))).unwrap();
     let from = Utf8PathBuf::from_path_buf(release.into()).unwrap();
     port.image.release.as_mut().unwrap().from = Some(from);
+    change(&mut port);
     let dirs = image::Dirs {
         images,
         cache: Dirs::from_env().unwrap().cache,
@@ -304,6 +311,123 @@ async fn a_run_says_what_atf_run_says_by_hand() {
             .collect();
         assert!(differ.is_empty(), "{part}: {shown:#?}");
     }
+}
+
+/// Machines with one serial line have the agent's on USB; a PC can have it there too.
+#[tokio::test]
+async fn the_agent_answers_over_usb() {
+    let ready = ready_with(|port| {
+        if port.emulator.channel_bus.is_none() {
+            port.emulator.channel = "usb-serial,bus=usb.0".to_owned();
+            port.emulator.channel_bus = Some("pci-ohci,id=usb".to_owned());
+            port.image.release.as_mut().unwrap().line = "dtyU0".to_owned();
+        }
+    });
+    let Some(ready) = ready else { return };
+    let mut guest = ready.boot("console").await;
+    println!("up after {:?}", guest.boot_time());
+    // More than any buffer on the way has.
+    let many = "i=0; while [ $i -lt 5000 ]; do echo line $i; i=$((i+1)); done";
+    let begun = std::time::Instant::now();
+    let (said, status) = output(&mut guest, many).await;
+    println!("{} bytes in {:?}", said.len(), begun.elapsed());
+    let wanted: String = (0..5000).map(|n| format!("line {n}\n")).collect();
+    assert_eq!((said == wanted, status), (true, 0), "{} bytes", said.len());
+    let long = "y".repeat(480);
+    for _ in 0..20 {
+        assert_eq!(
+            output(&mut guest, &format!("echo {long}")).await.0,
+            format!("{long}\n")
+        );
+    }
+    keep(ready.dir.path(), "usb");
+}
+
+/// All files of a guest's root by path: kind, mode, owner, group, a regular file's length, a link's target.
+async fn files(guest: &mut Guest) -> BTreeMap<String, String> {
+    let list = "cd / && find -x . -print0 | xargs -0 stat -f '%HT|%Lp|%u|%g|%z|%Y|%N' >/tmp/files";
+    assert_eq!(output(guest, list).await, (String::new(), 0));
+    let list = guest.get("/tmp/files", 64 << 20).await.unwrap().unwrap();
+    let list = String::from_utf8(list).unwrap();
+    let lines = list
+        .lines()
+        .map(|line| line.splitn(7, '|').collect::<Vec<_>>());
+    lines
+        .filter(|fields| fields.len() == 7)
+        .map(|fields| {
+            let mut what = fields[..6].to_vec();
+            if what[0] != "Regular File" {
+                what[4] = "";
+            }
+            (
+                fields[6].trim_start_matches("./").to_owned(),
+                what.join(" "),
+            )
+        })
+        .collect()
+}
+
+/// What a running system writes, and what each way makes for itself.
+fn is_own(path: &str) -> bool {
+    const OWN: [&str; 8] = [
+        "var/",
+        "dev",
+        "tmp",
+        "targetroot",
+        "netbsd",
+        "etc/mtree/",
+        "root/.",
+        "usr/tests/tmp",
+    ];
+    !is_kept(path) || OWN.iter().any(|own| path.starts_with(own))
+}
+
+#[tokio::test]
+async fn what_its_own_medium_installs_is_what_is_assembled() {
+    let Some(mut ready) = ready() else { return };
+    let medium = ready.port.image.install.clone().and_then(|i| i.medium);
+    let release = ready.port.image.release.clone().unwrap();
+    let at = medium.map(|m| {
+        format!(
+            "{}/{}/installation/{m}",
+            release.from.unwrap(),
+            release.machine
+        )
+    });
+    if !at.as_deref().is_some_and(|at| Path::new(at).exists()) {
+        eprintln!("skipped: the release has no installation medium ({at:?})");
+        return;
+    }
+    let assembled = files(&mut ready.boot("assembled").await).await;
+    let disk = ready.dir.path().join("disk");
+    let begun = std::time::Instant::now();
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_fallout"))
+        .args(["release", "install"])
+        .arg(std::env::var_os("FALLOUT_NETBSD_RELEASE").unwrap())
+        .args(["--port", ready.port.port.as_str(), "--disk"])
+        .arg(&disk)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    println!("{said}installed in {:?}", begun.elapsed());
+    assert!(ran.status.success());
+    ready.image.initrd = Utf8PathBuf::from_path_buf(disk).unwrap();
+    let mut guest = ready.boot("console").await;
+    println!("up after {:?}", guest.boot_time());
+    assert_eq!(ready.image.record.kernel.refuses(guest.found()), None);
+    let installed = files(&mut guest).await;
+    let paths = assembled.keys().chain(installed.keys());
+    let differ: std::collections::BTreeSet<_> = paths
+        .filter(|path| !is_own(path) && assembled.get(*path) != installed.get(*path))
+        .map(|path| (path, assembled.get(path), installed.get(path)))
+        .collect();
+    println!(
+        "{} files assembled, {} installed",
+        assembled.len(),
+        installed.len()
+    );
+    assert!(differ.is_empty(), "{differ:#?}");
 }
 
 /// Keeps a console for whoever wants it as a fixture.

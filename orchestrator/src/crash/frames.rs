@@ -471,13 +471,29 @@ pub fn linux(line: &str) -> Vec<Frame<'_>> {
 }
 
 /// The function that a line of a BSD's trace or debugger names: `name() at netbsd:name+0x5`,
-/// `Stopped in pid 1.2 (sh) at netbsd:name+0x51:`, `Stopped at  name+0x10:`.
+/// `Stopped in pid 1.2 (sh) at netbsd:name+0x51:`, `Stopped at  name+0x10:`. At the very beginning of a
+/// function the debugger leaves the offset out: `Stopped in pid 1.2 (sh) at netbsd:name:`.
 pub fn bsd(line: &str) -> Option<&str> {
-    let word = match line.split_once(" at ") {
-        Some((_, place)) => place.split_whitespace().next()?,
-        None => line.split_whitespace().find(|w| w.contains('+'))?,
+    let Some((_, place)) = line.split_once(" at ") else {
+        let word = line.split_whitespace().find(|w| w.contains('+'))?;
+        return in_word(word, false);
     };
-    in_word(word, false)
+    let word = place.split_whitespace().next()?;
+    in_word(word, false).or_else(|| at_start(word, line.starts_with("Stopped ")))
+}
+
+/// The function of a place without an offset. Any word could be a name: it must stand behind the name
+/// of a kernel or module, or be where the debugger says that it stopped.
+fn at_start(word: &str, stopped: bool) -> Option<&str> {
+    let place = match stopped {
+        true => word.strip_suffix(':')?,
+        false => word,
+    };
+    let name = match place.rsplit_once(':') {
+        Some((object, name)) => is_name(object).then_some(name)?,
+        None => stopped.then_some(place)?,
+    };
+    is_name(name).then(|| plain(name))
 }
 
 #[cfg(test)]
@@ -535,6 +551,18 @@ mod tests {
             bsd("Stopped at      db_enter+0x14:  popq    %rbp"),
             Some("db_enter")
         );
+        let call = "Stopped in pid 412.1 (swapctl) at netbsd:sys_swapctl:  ud2";
+        assert_eq!(bsd(call), Some("sys_swapctl"));
+        assert_eq!(bsd("Stopped at      lose:   movl"), Some("lose"));
+        assert_eq!(bsd("lose() at netbsd:lose"), Some("lose"));
+        for line in [
+            "com0 at isa0 port 0x3f8",
+            "wd0 at atabus0 drive 0",
+            "x at a:b:c",
+            "sleeping at 12:30",
+        ] {
+            assert_eq!(bsd(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -278,7 +278,8 @@ fn spec(job: &CellJob, console: &str) -> GuestSpec {
 fn no_guest(error: &GuestError, record: &mut GuestRecord) -> NoGuest {
     let stage = error.boot_result();
     let why = match error {
-        GuestError::BootTimedOut { last_screen, .. } => {
+        GuestError::BootTimedOut { last_screen, .. }
+        | GuestError::BootStuck { last_screen, .. } => {
             format!("{error}; the last screen:\n{}", last_screen.join("\n"))
         }
         other => other.to_string(),

@@ -17,6 +17,9 @@ pub const AGENT_PORT: &str = "org.fallout.agent";
 /// The id of the console's character device, for commands over QMP.
 pub const CONSOLE_ID: &str = "console";
 
+/// The channel that is the machine's second serial line.
+const OWN_LINE: &str = "serial";
+
 /// What `-sandbox` forbids the emulator besides obsolete system calls: new privileges, new
 /// programs, other priorities.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -70,7 +73,12 @@ pub fn arguments(emulator: &Emulator, paths: &Paths<'_>, sandbox: bool) -> Vec<S
         add(&["-device", &emulator.channel]);
         let port = format!("virtserialport,chardev=agent,name={AGENT_PORT}");
         add(&["-device", &port]);
+    } else if emulator.channel == OWN_LINE {
+        add(&["-serial", "chardev:agent"]);
     } else {
+        if let Some(bus) = &emulator.channel_bus {
+            add(&["-device", bus]);
+        }
         // A line of its own, for systems that know no virtio port.
         add(&["-device", &format!("{},chardev=agent", emulator.channel)]);
     }
@@ -142,6 +150,8 @@ mod tests {
             mem_mib: 256,
             append: "console=ttyS0 quiet panic=0".to_owned(),
             channel: "virtio-serial-pci,bus=pciB".to_owned(),
+            channel_bus: None,
+            boot_dialogue: Vec::new(),
             disks: None,
             kind: Default::default(),
             args: vec!["-prom-env".to_owned(), "auto-boot?=true".to_owned()],
@@ -215,6 +225,25 @@ mod tests {
         let words = arguments(&own(true), &paths, false);
         assert!(words.windows(2).any(|w| w == ["-kernel", "/i/kernel"]));
         assert!(!words.iter().any(|w| w == "-initrd"));
+    }
+
+    #[test]
+    fn a_line_on_a_bus_comes_behind_it_and_one_of_the_machines_needs_no_device() {
+        let with = |channel: &str, bus: Option<&str>| {
+            let emulator = Emulator {
+                channel: channel.to_owned(),
+                channel_bus: bus.map(str::to_owned),
+                ..emulator()
+            };
+            let line = arguments(&emulator, &PATHS, false).join(" ");
+            let (_, tail) = line.split_once("path=/r/agent ").unwrap();
+            tail.split_once(" -kernel").unwrap().0.to_owned()
+        };
+        assert_eq!(
+            with("usb-serial,bus=usb.0", Some("pci-ohci,bus=pciB,id=usb")),
+            "-device pci-ohci,bus=pciB,id=usb -device usb-serial,bus=usb.0,chardev=agent"
+        );
+        assert_eq!(with("serial", None), "-serial chardev:agent");
     }
 
     #[test]

@@ -197,6 +197,11 @@ impl Console {
         self.lock().heard = Some(Vec::new());
     }
 
+    /// What comes is kept no more.
+    pub fn ignore(&self) {
+        self.lock().heard = None;
+    }
+
     /// What came since [`Self::listen`] or since this was asked last.
     pub fn heard(&self) -> Vec<u8> {
         self.lock()

@@ -57,6 +57,16 @@ pub enum GuestError {
         /// The console's last screen.
         last_screen: Vec<String>,
     },
+    /// Nobody could answer what was asked before the guest came up.
+    #[error("no boot: {step}: {why}")]
+    BootStuck {
+        /// The step of the manifest's dialogue.
+        step: String,
+        /// What it waited for and how long, or what it saw.
+        why: String,
+        /// The console's last screen.
+        last_screen: Vec<String>,
+    },
     /// The kernel died.
     #[error("the kernel died: {}", .0.title)]
     Crashed(Box<Crash>),
@@ -155,6 +165,7 @@ impl GuestError {
     pub fn boot_result(&self) -> StageResult {
         match self {
             Self::BootTimedOut { .. }
+            | Self::BootStuck { .. }
             | Self::Crashed(_)
             | Self::Silent { .. }
             | Self::ShutDown { .. }

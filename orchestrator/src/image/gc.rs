@@ -6,6 +6,8 @@
 //!
 //! Not here: components built from source and apt's states, which are dear to make and small.
 
+mod releases;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -36,7 +38,7 @@ pub struct Policy {
 /// One thing that went, or would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gone {
-    /// `image`, `sysroot`, `snapshot`, `package`, `lock`.
+    /// `image`, `sysroot`, `snapshot`, `package`, `lock`, `release`, `release file`.
     pub kind: &'static str,
     /// Of what: a port's name, a file's name.
     pub name: String,
@@ -76,7 +78,9 @@ fn choose(items: &[Item], policy: &Policy) -> Vec<Item> {
         let too_old = policy.max_age.is_some_and(|max| item.age > max);
         let too_large = policy.max_bytes.is_some_and(|max| left > max);
         let no_limit = policy.max_age.is_none() && policy.max_bytes.is_none();
-        if too_old || too_large || no_limit {
+        // Nothing means a release, and to fetch one takes long.
+        let unasked = no_limit && (policy.all || item.kind != "release");
+        if too_old || too_large || unasked {
             left -= item.size_bytes;
             chosen.push(item.clone());
         }
@@ -100,6 +104,7 @@ pub fn gc(dirs: &Dirs, ports: &[Port], policy: &Policy) -> Result<Report, ImageE
     for item in choose(&items, policy) {
         let free = match item.kind {
             "package" => store.is_some(),
+            "release" | "release file" => releases::remove(&dirs.cache, &item, policy.dry_run)?,
             _ => remove_unused(&item, policy.dry_run)?,
         };
         if !free {
@@ -165,7 +170,7 @@ fn inventory(dirs: &Dirs, ports: &[Port]) -> Result<Vec<Item>, ImageError> {
             wanted.extend(files.map(|f| fetch::place(&dirs.cache, f).into_string()));
         }
     }
-    let mut items = Vec::new();
+    let mut items = releases::items(&dirs.cache);
     for (kind, below) in [
         ("image", "images"),
         ("sysroot", "sysroots"),

@@ -7,9 +7,10 @@ use camino::Utf8Path;
 
 use crate::host::yaml::{self, YamlError};
 use crate::model::install::InstallSpec;
-use crate::model::port::{Port, ReleaseSpec};
+use crate::model::port::{Emulator, Port, ReleaseSpec};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::check_format;
+use crate::model::script;
 
 /// The programs that can run a suite in a guest.
 const RUNNERS: [&str; 2] = ["kyua", "sh"];
@@ -50,8 +51,26 @@ pub fn check(port: &Port, file: &Utf8Path) -> Vec<Problem> {
         let message = format!("is {slowness}: expected a factor above 0");
         found.push(Problem::new("emulator.slowness", message));
     }
+    found.extend(script::check(
+        "emulator.boot_dialogue",
+        &port.emulator.boot_dialogue,
+    ));
+    check_channel(&port.emulator, &mut found);
     check_image(port, &mut found);
     found
+}
+
+/// A console carries what kernel and people say and nothing else.
+fn check_channel(emulator: &Emulator, found: &mut Vec<Problem>) {
+    if emulator.kind.is_qemu() && emulator.channel == "console" {
+        let message = "is 'console', which is the kernel's: expected a device of its own, for example \
+            virtio-serial-pci, isa-serial,index=1, usb-serial, or serial";
+        found.push(Problem::new("emulator.channel", message));
+    }
+    if emulator.channel_bus.is_some() && emulator.channel == "serial" {
+        let message = "is not used: the channel is a line of the machine's own";
+        found.push(Problem::new("emulator.channel_bus", message));
+    }
 }
 
 fn check_image(port: &Port, found: &mut Vec<Problem>) {
@@ -121,6 +140,12 @@ fn check_release(port: &Port, release: &ReleaseSpec, found: &mut Vec<Problem>) {
     if !('a'..='p').contains(&release.label.raw) {
         let message = format!("is '{}': expected a to p", release.label.raw);
         found.push(Problem::new("image.release.label.raw", message));
+    }
+    let label = &release.label;
+    if label.sun && (label.sector != 0 || label.offset != 128 || label.raw > 'h') {
+        let message =
+            "is in SunOS's label: expected sector 0, offset 128 and a partition from a to h";
+        found.push(Problem::new("image.release.label", message));
     }
     if release.size_mib < 64 {
         let message = format!("is {}: expected 64 or more", release.size_mib);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::PortName;
 use super::install::InstallSpec;
+use super::script::Step;
 use super::units::{de_duration, ser_duration};
 
 /// Facts that can explain a failure: `endian: big`, `word: ILP32`, `char: unsigned`.
@@ -95,6 +96,22 @@ fn is_yes(value: &bool) -> bool {
     *value
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
 /// The emulators that there are. Only QEMU is driven; the others stand in manifests of ports that nothing
 /// else emulates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -136,8 +153,17 @@ pub struct Emulator {
     pub mem_mib: u32,
     /// The kernel's command line.
     pub append: String,
-    /// The device that carries the agent's port: `virtio-serial-pci`, `virtio-serial-ccw`.
+    /// The device that carries the agent's port: `virtio-serial-pci`, `virtio-serial-ccw`. A serial
+    /// line where a system knows no such port: `isa-serial,index=1`, `usb-serial,bus=usb.0`, or `serial`
+    /// for the machine's own next line.
     pub channel: String,
+    /// What the channel is plugged into, where the machine has nothing for it: `pci-ohci,id=usb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_bus: Option<String>,
+    /// What is answered on the console before the guest comes up: questions of firmware, loader and
+    /// kernel. A guest that comes up without having asked is none the worse.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_dialogue: Vec<Step>,
     /// How the guest's disks are shown to it, where its root is a disk and no initramfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disks: Option<Disks>,
@@ -245,6 +271,9 @@ pub struct ReleaseSpec {
     /// `usr/mdec/bootxx_ffsv1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_blocks: Option<String>,
+    /// The byte of the disk at which they begin.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub boot_offset: u32,
     /// Files of the system that stand at another place too: `boot: usr/mdec/boot`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, String>,
@@ -297,6 +326,9 @@ pub struct LabelSpec {
     pub offset: u32,
     /// The partition that is the whole disk: `d`.
     pub raw: char,
+    /// The sector is one of SunOS's, which the firmware reads; the label is inside of it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sun: bool,
 }
 
 #[cfg(test)]

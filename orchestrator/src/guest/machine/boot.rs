@@ -1,6 +1,7 @@
 //! From a command line to a guest that answers.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,11 +18,14 @@ use super::super::layer::Layers;
 use super::super::qmp::Qmp;
 use super::super::rundir::RunDir;
 use super::super::state::State;
+use super::super::talk::talk;
 use super::{
-    DRAIN_LIMIT, Guest, GuestSpec, Limits, Output, PORT_BYTES, Wake, clean, collect_stderr,
+    DRAIN_LIMIT, EXIT_LAG, Guest, GuestSpec, Limits, Output, PORT_BYTES, Wake, clean,
+    collect_stderr,
 };
 use crate::host::process::{Process, find_program};
 use crate::host::text;
+use crate::model::script::Step;
 use crate::model::{ConsoleWatch, KernelFound};
 
 /// What a guest may say about its kernel: a configuration is 300 KiB.
@@ -142,7 +146,11 @@ impl Guest {
                 run_dir.file("record.json"),
             ))
             .map_err(none)?;
-        let mut console = Console::start(
+        let begin = match emulator.boot_dialogue.is_empty() || from.is_some() {
+            true => Console::start,
+            false => Console::start_listening,
+        };
+        let mut console = begin(
             pipes.stdout,
             pipes.stdin,
             &spec.console_file,
@@ -232,7 +240,7 @@ impl Guest {
         };
         let up = match from {
             Some(_) => guest.wake_up().await,
-            None => guest.come_up().await,
+            None => guest.come_up(emulator.boot_dialogue.clone()).await,
         };
         match up {
             Ok(()) => Ok(guest),
@@ -245,9 +253,20 @@ impl Guest {
         }
     }
 
-    async fn come_up(&mut self) -> Result<(), GuestError> {
+    /// Waits for the greeting, and answers meanwhile what the console asks.
+    async fn come_up(&mut self, steps: Vec<Step>) -> Result<(), GuestError> {
         let limit = self.limits.boot;
         let deadline = self.started + limit;
+        let mut console = self.console.clone();
+        let dialogue = async move {
+            if let Err(error) = talk(&mut console, &steps, &mut |_| {}).await {
+                return error;
+            }
+            console.ignore();
+            std::future::pending().await
+        };
+        let mut dialogue = pin!(dialogue);
+        let mut stuck = None;
         let kernel = loop {
             if let Some(item) = self.take_item() {
                 match item {
@@ -261,7 +280,22 @@ impl Guest {
                     _ => continue,
                 }
             }
-            match self.wake(deadline).await {
+            let deadline = stuck
+                .as_ref()
+                .map_or(deadline, |_| Instant::now() + EXIT_LAG);
+            let wake = tokio::select! {
+                biased;
+                wake = self.wake(deadline) => wake,
+                error = &mut dialogue, if stuck.is_none() => {
+                    stuck = Some(GuestError::BootStuck {
+                        step: error.step,
+                        why: error.why,
+                        last_screen: error.screen,
+                    });
+                    continue;
+                }
+            };
+            match wake {
                 Wake::Port(n) => self.decode(n),
                 Wake::Pause => self.pause(),
                 Wake::Over => {
@@ -269,6 +303,11 @@ impl Guest {
                     if self.items.is_empty() {
                         return Err(self.take_fault());
                     }
+                }
+                // A dead kernel or an emulator that ended would have explained it by now.
+                Wake::Late if stuck.is_some() => {
+                    self.finish(true).await;
+                    return Err(stuck.unwrap_or_else(|| self.take_fault()));
                 }
                 Wake::Late => {
                     // Screen first: the end of the emulator adds nothing to it.
@@ -282,6 +321,7 @@ impl Guest {
                 }
             }
         };
+        self.console.ignore();
         self.boot = self.started.elapsed();
         self.kernel = text::line(&kernel, 200);
         self.state = self.state.to(State::Ready)?;

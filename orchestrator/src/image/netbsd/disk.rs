@@ -7,7 +7,7 @@ use std::process::Command;
 
 use camino::Utf8Path;
 
-use super::label::{Disk, label};
+use super::label::{Disk, written};
 use super::make::wrong;
 use super::spec::{Entries, Kind, add_parents, text};
 use crate::host::process::find_program;
@@ -16,12 +16,11 @@ use crate::image::exec::{self, Watch};
 use crate::model::port::{Port, ReleaseSpec};
 
 /// Swap behind the root.
-const SWAP_BYTES: u64 = 128 << 20;
+pub(super) const SWAP_BYTES: u64 = 128 << 20;
 /// Files that a guest can make beyond those that are there.
 const FREE_FILES: &str = "60000";
 /// Where boot blocks end: the file system's own label is behind them.
-const BOOT_BYTES: usize = 8192;
-const SECTOR: u64 = 512;
+pub(super) const BOOT_BYTES: usize = 8192;
 
 /// Gives the space back that holds nothing but zeros: makefs writes all of it.
 fn punch(file: &fs::File) -> io::Result<()> {
@@ -90,16 +89,17 @@ pub(super) fn write_disk(
     if let Some(blocks) = &release.boot_blocks {
         let path = root.join(blocks);
         let blocks = fs::read(&path).doing("read", &path)?;
-        if blocks.len() > BOOT_BYTES {
-            let message = format!("{path} has more than {BOOT_BYTES} bytes");
+        let (most, at) = (BOOT_BYTES, release.boot_offset);
+        if at as usize + blocks.len() > most {
+            let message = format!("{path} ends behind byte {most} of the disk: it begins at {at}");
             return Err(wrong(port, message));
         }
-        write(&blocks, 0)?;
+        write(&blocks, u64::from(at))?;
     }
     let sizes = Disk {
         root_bytes,
         swap_bytes: SWAP_BYTES,
     };
-    let at = u64::from(release.label.sector) * SECTOR + u64::from(release.label.offset);
-    write(&label(sizes, release.label, big), at)
+    let (at, label) = written(sizes, release.label, big);
+    write(&label, at)
 }

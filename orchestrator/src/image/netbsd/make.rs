@@ -315,3 +315,6 @@ fn put(
     entries.insert(path.to_owned(), Entry::roots(Kind::File, mode));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,8 +20,7 @@ use super::super::rundir::RunDir;
 use super::super::state::State;
 use super::super::talk::talk;
 use super::{
-    DRAIN_LIMIT, EXIT_LAG, Guest, GuestSpec, Limits, Output, PORT_BYTES, Wake, clean,
-    collect_stderr,
+    DRAIN_LIMIT, Guest, GuestSpec, Limits, Output, PORT_BYTES, Wake, clean, collect_stderr,
 };
 use crate::host::process::{Process, find_program};
 use crate::host::text;
@@ -256,7 +255,7 @@ impl Guest {
     /// Waits for the greeting, and answers meanwhile what the console asks.
     async fn come_up(&mut self, steps: Vec<Step>) -> Result<(), GuestError> {
         let limit = self.limits.boot;
-        let deadline = self.started + limit;
+        let mut deadline = self.started + limit;
         let mut console = self.console.clone();
         let dialogue = async move {
             if let Err(error) = talk(&mut console, &steps, &mut |_| {}).await {
@@ -280,13 +279,12 @@ impl Guest {
                     _ => continue,
                 }
             }
-            let deadline = stuck
-                .as_ref()
-                .map_or(deadline, |_| Instant::now() + EXIT_LAG);
             let wake = tokio::select! {
                 biased;
                 wake = self.wake(deadline) => wake,
                 error = &mut dialogue, if stuck.is_none() => {
+                    // A panic takes a few lines until it is known for one.
+                    deadline = deadline.min(Instant::now() + DRAIN_LIMIT);
                     stuck = Some(GuestError::BootStuck {
                         step: error.step,
                         why: error.why,

@@ -113,3 +113,51 @@ fn boot_blocks_that_would_run_into_the_file_system_are_named() {
         "{said}"
     );
 }
+
+/// A program for Open Firmware that says a text: a head with sum and length, then `b(")`, `type`, `end0`.
+fn fcode(text: &str) -> Vec<u8> {
+    let mut body = vec![0x12, u8::try_from(text.len()).unwrap()];
+    body.extend_from_slice(text.as_bytes());
+    body.extend([0x90, 0x00]);
+    let sum = body.iter().map(|b| u16::from(*b)).sum::<u16>();
+    let length = 8 + u32::try_from(body.len()).unwrap();
+    let mut program = vec![0xf1, 0x08];
+    program.extend(sum.to_be_bytes());
+    program.extend(length.to_be_bytes());
+    program.extend(body);
+    program
+}
+
+/// The firmware itself finds label, partition and boot blocks, or nothing does.
+#[test]
+fn guest_firmware_runs_the_boot_blocks_of_a_sparc64() {
+    use std::io::Read as _;
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    let (image, _guard) = assembled("netbsd-sparc64", &fcode("begun from the disk"));
+    let disk = image.unwrap().initrd;
+    let mut emulator = Command::new("qemu-system-sparc64")
+        .args(["-nodefaults", "-display", "none", "-M", "sun4u", "-serial", "stdio"])
+        .arg("-drive")
+        .arg(format!("file={disk},format=raw,if=ide,index=0"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("qemu-system-sparc64 is installed: ci/setup --with-tests");
+    let mut out = emulator.stdout.take().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(n @ 1..) = out.read(&mut piece) {
+            let _ = tell.send(piece[..n].to_vec());
+        }
+    });
+    let (begun, mut said) = (Instant::now(), Vec::new());
+    let found = |said: &[u8]| String::from_utf8_lossy(said).contains("begun from the disk");
+    while !found(&said) && begun.elapsed() < Duration::from_secs(120) {
+        said.extend(told.recv_timeout(Duration::from_secs(1)).unwrap_or_default());
+    }
+    emulator.kill().unwrap();
+    emulator.wait().unwrap();
+    assert!(found(&said), "{}", String::from_utf8_lossy(&said));
+}

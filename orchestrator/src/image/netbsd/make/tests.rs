@@ -137,7 +137,15 @@ fn guest_firmware_runs_the_boot_blocks_of_a_sparc64() {
     let (image, _guard) = assembled("netbsd-sparc64", &fcode("begun from the disk"));
     let disk = image.unwrap().initrd;
     let mut emulator = Command::new("qemu-system-sparc64")
-        .args(["-nodefaults", "-display", "none", "-M", "sun4u", "-serial", "stdio"])
+        .args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-M",
+            "sun4u",
+            "-serial",
+            "stdio",
+        ])
         .arg("-drive")
         .arg(format!("file={disk},format=raw,if=ide,index=0"))
         .stdin(Stdio::null())
@@ -155,7 +163,10 @@ fn guest_firmware_runs_the_boot_blocks_of_a_sparc64() {
     let (begun, mut said) = (Instant::now(), Vec::new());
     let found = |said: &[u8]| String::from_utf8_lossy(said).contains("begun from the disk");
     while !found(&said) && begun.elapsed() < Duration::from_secs(120) {
-        said.extend(told.recv_timeout(Duration::from_secs(1)).unwrap_or_default());
+        said.extend(
+            told.recv_timeout(Duration::from_secs(1))
+                .unwrap_or_default(),
+        );
     }
     emulator.kill().unwrap();
     emulator.wait().unwrap();

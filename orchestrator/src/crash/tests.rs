@@ -255,7 +255,7 @@ fn bsd_panics_need_a_second_word() {
             "fatal privileged instruction fault in supervisor mode\r\ntrap type 0 code 0 rip ffffffff80 cs 8\r\n\
              Stopped in pid 412.1 (swapctl) at       netbsd:sys_swapctl:     ud2\r\ndb{0}> bt\r\n\
              sys_swapctl() at netbsd:sys_swapctl\r\nsyscall() at netbsd:syscall+0x94\r\n",
-            "privileged instruction fault in sys_swapctl",
+            "illegal instruction in sys_swapctl",
         ),
         (
             "Fatal trap 12: page fault while in kernel mode\ncpuid = 0; apic id = 00\nfault virtual address = 0x10\nKDB: stack backtrace:\n\

@@ -27,6 +27,9 @@ fn release(dir: &Utf8Path, machine: &str, boot_blocks: &[u8]) {
             let mut header = tar::Header::new_ustar();
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             tar.append_data(&mut header, path, *content).unwrap();
         }
         packed(&sets.join(name), &tar.into_inner().unwrap());

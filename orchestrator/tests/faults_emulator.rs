@@ -243,11 +243,8 @@ async fn a_recorded_boot_gets_its_answers() {
         for n in 1 2 3; do cat $n; read a; [ -z \"$a\" ] || exit 4; done
         cat 4; exec sleep 1000"
     );
-    let begun = std::time::Instant::now();
     let guest = boot_with_questions(dir.path(), &script, "Updating motd.").await;
     let guest = guest.unwrap();
-    // Eight keys, of which each is waited for.
-    assert!(begun.elapsed() >= Duration::from_millis(8 * 300));
     assert_eq!(guest.kernel(), "NetBSD");
     guest.end(false).await;
 }

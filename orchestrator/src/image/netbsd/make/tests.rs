@@ -59,7 +59,7 @@ fn assembled(port: &str, boot_blocks: &[u8]) -> (Result<Image, ImageError>, temp
     let mut port = manifest::read(&images.join(format!("netbsd/{port}.yaml"))).unwrap();
     let spec = port.image.release.as_mut().unwrap();
     spec.from = Some(dir.join("release"));
-    spec.size_mib = 64;
+    spec.size_mib = 128;
     release(&dir.join("release"), &spec.machine, boot_blocks);
     let spec = spec.clone();
     let dirs = Dirs {
@@ -80,7 +80,7 @@ fn a_disk_of_a_pc() {
         let (image, _guard) = assembled(port, &blocks);
         let image = image.unwrap();
         let disk = fs::read(&image.initrd).unwrap();
-        assert_eq!(disk.len(), (64 << 20) + SWAP_BYTES as usize);
+        assert_eq!(disk.len(), (128 << 20) + SWAP_BYTES as usize);
         assert_eq!(disk[..512], blocks[..512]);
         // The loader's first part leaves room for the label.
         assert_eq!(disk[512..516], 0x8256_4557_u32.to_le_bytes());

@@ -30,6 +30,13 @@ fn records(tree: &Utf8Path) -> Vec<Record> {
         .collect()
 }
 
+/// The files of the store that releases have, by hash.
+fn hashes(trees: &[Utf8PathBuf]) -> BTreeSet<String> {
+    let records = trees.iter().flat_map(|tree| records(tree));
+    let files = records.flat_map(|record| record.files.into_values());
+    files.map(|kept| kept.sha512).collect()
+}
+
 fn below(cache: &Utf8Path, name: &str) -> Vec<Utf8PathBuf> {
     let entries = cache.join("releases").join(name).read_dir_utf8();
     let paths = entries.into_iter().flatten().flatten();
@@ -77,11 +84,7 @@ fn item(kind: &'static str, name: String, path: Utf8PathBuf, size_bytes: u64) ->
 
 /// Files of the store that no release has, and that none is about to have.
 fn unlinked(cache: &Utf8Path) -> Vec<Item> {
-    let trees = trees(cache);
-    let records = trees.iter().flat_map(|tree| records(tree));
-    let named: BTreeSet<String> = records
-        .flat_map(|record| record.files.into_values().map(|kept| kept.sha512))
-        .collect();
+    let named = hashes(&trees(cache));
     let files = below(cache, "files").into_iter();
     let files = files.filter(|path| !named.contains(path.file_name().unwrap_or_default()));
     let alone = |path: &Utf8PathBuf| std::fs::metadata(path).is_ok_and(|m| m.nlink() == 1);
@@ -106,10 +109,7 @@ pub(super) fn remove(cache: &Utf8Path, item: &Item, dry_run: bool) -> Result<boo
     if dry_run {
         return Ok(true);
     }
-    let had = records(&item.path).into_iter();
-    let had: BTreeSet<String> = had
-        .flat_map(|record| record.files.into_values().map(|kept| kept.sha512))
-        .collect();
+    let had = hashes(std::slice::from_ref(&item.path));
     let doomed = cache.join("releases").join(format!(
         "{}.gone",
         item.path.file_name().unwrap_or_default()
@@ -117,11 +117,7 @@ pub(super) fn remove(cache: &Utf8Path, item: &Item, dry_run: bool) -> Result<boo
     std::fs::rename(&item.path, &doomed).doing("rename", &item.path)?;
     std::fs::remove_dir_all(&doomed).doing("remove", &doomed)?;
     // What it alone had.
-    let kept = trees(cache);
-    let kept = kept.iter().flat_map(|tree| records(tree));
-    let kept: BTreeSet<String> = kept
-        .flat_map(|record| record.files.into_values().map(|kept| kept.sha512))
-        .collect();
+    let kept = hashes(&trees(cache));
     for sha512 in had.difference(&kept) {
         let file = cache.join("releases/files").join(sha512);
         if std::fs::metadata(&file).is_ok_and(|m| m.nlink() == 1) {

@@ -26,6 +26,10 @@ for part; do
 	done
 done
 "$make" do-obsolete
+# etc/mtree/set.* have sizes and hashes of what is installed; old trees make them with the sets only.
+if grep -q '^makesetfiles:' distrib/sets/Makefile; then
+	"$make" -C distrib/sets makesetfiles
+fi
 "$make" postinstall-fix-obsolete
 "$make" -C distrib/sets checkflist
 "#;

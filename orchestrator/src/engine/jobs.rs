@@ -31,9 +31,14 @@ impl ImageReady {
 
     /// The compiler's directory; none that exists where nothing is compiled for the port.
     pub fn sysroot_dir(&self) -> &Utf8Path {
-        let sysroot = self.sysroot.as_ref();
-        sysroot.map_or(Utf8Path::new("/nonexistent"), |s| &s.dir)
+        sysroot_dir(Some(self))
     }
+}
+
+/// The compiler's directory; none that exists where nothing is compiled for the port.
+pub(super) fn sysroot_dir(image: Option<&ImageReady>) -> &Utf8Path {
+    let sysroot = image.and_then(|image| image.sysroot.as_ref());
+    sysroot.map_or(Utf8Path::new("/nonexistent"), |s| &s.dir)
 }
 
 /// Why a job before a cell failed, and whose fault that is.

@@ -20,7 +20,7 @@ use crate::model::{
     Traits,
 };
 use crate::plan::job::INPUT_SOURCE;
-use crate::plan::{Job, KernelFact, Plan, Resolved, Work, kernels};
+use crate::plan::{Job, KernelFact, Plan, Resolved, Suite, System, Work, kernels};
 
 use super::bus::Bus;
 use super::facts::{Setup, compiler_of};
@@ -76,7 +76,7 @@ fn hash(file: &Utf8Path) -> Option<Key> {
 pub(super) struct KernelReady {
     /// The kernel.
     pub built: KernelBuilt,
-    /// The image whose disk boots it, where the emulator is not given it.
+    /// The image whose disk boots it, where the emulator is not given it: the port's system or its own.
     pub disk: Option<Image>,
 }
 
@@ -99,6 +99,11 @@ pub(super) async fn kernel(setup: &Setup, job: Job, bus: &Bus) -> Result<KernelR
     }
     let disk = release::disk(setup, port_of(setup, port)?, &built, &name, bus).await?;
     Ok(KernelReady { built, disk })
+}
+
+/// Whether the guests of a suite run what is built from the kernel's tree, not the port's image.
+fn own_system(suite: &Suite, port: &Port) -> bool {
+    suite.system == System::Built && suite.boots_on(&port.port)
 }
 
 /// Whether a kernel's job has more to make than the kernel.
@@ -174,6 +179,7 @@ pub(super) async fn build(
                 cache: &setup.dirs.cache,
                 key: &key,
                 jobs,
+                system: own_system(suite, port).then_some(release.kernel.as_str()),
             };
             build::release_kernel::build(&request, &tell).await
         }
@@ -237,10 +243,15 @@ pub(super) struct Booted {
     pub versions: BTreeMap<String, String>,
 }
 
-/// The image with the built kernel, where there is one.
-pub(super) fn boots(image: &Image, kernel: Option<&KernelReady>) -> Result<Booted, JobFailed> {
+/// The image with the built kernel, where there is one; `image` is the port's, which a system of the
+/// kernel's own does without.
+pub(super) fn boots(
+    image: Option<&Image>,
+    kernel: Option<&KernelReady>,
+) -> Result<Booted, JobFailed> {
     let disk = kernel.and_then(|ready| ready.disk.as_ref());
-    let image = disk.unwrap_or(image);
+    let image = disk.or(image);
+    let image = image.ok_or_else(|| internal("a cell without an image".to_owned()))?;
     let mut booted = Booted {
         kernel: image.kernel.clone(),
         root: image.initrd.clone(),

@@ -29,8 +29,8 @@ pub(super) struct Parts<'a> {
     pub id: &'a CellId,
     /// Its key.
     pub key: Key,
-    /// The port's image.
-    pub image: &'a Image,
+    /// The port's image, where the cell has no system of its own.
+    pub image: Option<&'a Image>,
     /// The archive with the built tests.
     pub tests: &'a Utf8Path,
     /// The kernel, where it is not the image's.

@@ -114,10 +114,8 @@ impl Dispatch {
                 let job = self.plan.jobs[ix].clone();
                 let remote = self.remote_for(ix);
                 tasks.spawn(async move {
-                    let build = async {
-                        let image = image.ok_or_else(lost)?;
-                        build_side(&setup, job, &image, remote.as_ref(), &bus, &cancel).await
-                    };
+                    let image = image.as_deref();
+                    let build = build_side(&setup, job, image, remote.as_ref(), &bus, &cancel);
                     let made = match remote {
                         // It ends jobs elsewhere in order.
                         Some(_) => build.await,
@@ -278,7 +276,7 @@ impl Dispatch {
     }
 
     fn cell_job(&mut self, id: &CellId, key: Option<&Key>, needs: &[usize]) -> Option<CellJob> {
-        let image = needs.iter().find_map(|n| self.image(*n))?;
+        let image = needs.iter().find_map(|n| self.image(*n));
         let built = needs.iter().find_map(|n| self.built(*n))?;
         let kernel = needs.iter().find_map(|n| self.kernel(*n));
         let earlier = self.earlier.remove(id).unwrap_or_default();
@@ -292,7 +290,7 @@ impl Dispatch {
         let parts = Parts {
             id,
             key: key?.clone(),
-            image: &image.image,
+            image: image.as_ref().map(|ready| &ready.image),
             tests: &built.tar,
             kernel: kernel.as_deref(),
             earlier,
@@ -320,7 +318,7 @@ impl Dispatch {
 
     /// What a cell on a node needs.
     fn cell_parts(&mut self, id: &CellId, needs: &[usize]) -> Option<CellParts> {
-        let image = needs.iter().find_map(|n| self.image(*n))?;
+        let image = needs.iter().find_map(|n| self.image(*n));
         let built = needs.iter().find_map(|n| self.built(*n))?;
         let kernel = needs.iter().find_map(|n| self.kernel(*n));
         let port: &Port = self.setup.resolved.port(&id.port)?;
@@ -329,7 +327,7 @@ impl Dispatch {
         let dir_of = |file: &Utf8Path| file.parent().map(Utf8Path::to_owned);
         // A disk that has the kernel takes the place of both.
         let disk = kernel.as_ref().and_then(|ready| ready.disk.as_ref());
-        let image = disk.unwrap_or(&image.image);
+        let image = disk.or(image.as_ref().map(|ready| &ready.image))?;
         let kernel = kernel.as_ref().filter(|ready| ready.disk.is_none());
         let kernel = kernel.map(|ready| &ready.built);
         let mut inputs = vec![
@@ -357,7 +355,7 @@ impl Dispatch {
 async fn build_side(
     setup: &Setup,
     mut job: Job,
-    image: &ImageReady,
+    image: Option<&ImageReady>,
     remote: Option<&Remote>,
     bus: &Bus,
     cancel: &CancellationToken,
@@ -367,15 +365,13 @@ async fn build_side(
     };
     let source = jobs::suite_of(setup, &suite)?.source(side);
     let tree = jobs::tree(setup, source, &job.name, bus).await?;
-    let known = [
-        (INPUT_SOURCE, &tree.hash),
-        (INPUT_IMAGE, image.sysroot_key()),
-    ];
+    let mut known = vec![(INPUT_SOURCE, &tree.hash)];
+    known.extend(image.map(|image| (INPUT_IMAGE, image.sysroot_key())));
     let key = job.key_with(&known).cloned().ok_or_else(lost)?;
     if let Some(built) = build::cached(&setup.dirs.cache, &key) {
         return Ok((built, None));
     }
-    if let Some(remote) = remote.filter(|_| matches!(tree.origin, build::Origin::Dir(_))) {
+    if let (Some(remote), Some(image), build::Origin::Dir(_)) = (remote, image, &tree.origin) {
         let sysroot = (image.sysroot_key(), image.sysroot_dir());
         let watch = Watch::of(bus, cancel);
         let made = remote.build(setup, job, &tree, sysroot, &watch).await;
@@ -388,7 +384,7 @@ async fn build_side(
         job: &job.name,
         key: &key,
         tree,
-        sysroot: image.sysroot_dir().to_owned(),
+        sysroot: jobs::sysroot_dir(image).to_owned(),
     };
     Ok((jobs::build(setup, what, bus).await?, None))
 }

@@ -15,7 +15,7 @@ use crate::image;
 use crate::model::{CameUp, CaseId, CellId, Event, Key, Outcome, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
 use crate::plan::matrix::{Limits, Retries};
-use crate::plan::{Order, Repeats, Work};
+use crate::plan::{Order, Repeats, System, Work};
 use crate::store::snapshots::Snapshots;
 use crate::suite::{Invocation, Runner, SuiteEvent, parse_list};
 
@@ -119,9 +119,14 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         .port(&id.port)
         .ok_or_else(|| RunError::Input(format!("the matrix has no port {} any more", id.port)))?;
     let host = |failed: JobFailed| NotReady::Run(failed.into());
-    let ready = jobs::image(setup, &id.port, &format!("image {}", id.port), bus)
-        .await
-        .map_err(host)?;
+    let ready = match suite.system {
+        System::Built => None,
+        System::Image => {
+            let name = format!("image {}", id.port);
+            let made = jobs::image(setup, &id.port, &name, bus).await;
+            Some(made.map_err(host)?)
+        }
+    };
     if !suite.boots_on(&id.port) {
         let why = format!("{id} is a cell whose kernel is built and not booted");
         return Err(RunError::Input(why).into());
@@ -129,10 +134,8 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
     let tree = jobs::tree(setup, suite.source(id.side), &build_job.name, bus)
         .await
         .map_err(host)?;
-    let known = [
-        (INPUT_SOURCE, &tree.hash),
-        (INPUT_IMAGE, ready.sysroot_key()),
-    ];
+    let mut known = vec![(INPUT_SOURCE, &tree.hash)];
+    known.extend(ready.as_ref().map(|r| (INPUT_IMAGE, r.sysroot_key())));
     let build_key = build_job
         .key_with(&known)
         .cloned()
@@ -144,7 +147,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         job: &build_job.name,
         key: &build_key,
         tree,
-        sysroot: ready.sysroot_dir().to_owned(),
+        sysroot: jobs::sysroot_dir(ready.as_ref()).to_owned(),
     };
     let built = jobs::build(setup, what, bus).await.map_err(|failed| {
         match failed.stage.is_host_fault() {
@@ -159,12 +162,11 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
     let kernel = kernels::of_cell(setup, &plan, id, bus)
         .await
         .map_err(product)?;
-    let booted = kernels::boots(&ready.image, kernel.as_ref()).map_err(host)?;
+    let image = ready.as_ref().map(|ready| &ready.image);
+    let booted = kernels::boots(image, kernel.as_ref()).map_err(host)?;
     let slowness = setup.slowness(id, port);
-    let mut known = vec![
-        (INPUT_IMAGE, &ready.image.key),
-        (INPUT_BUILD, &built.output),
-    ];
+    let mut known = vec![(INPUT_BUILD, &built.output)];
+    known.extend(image.map(|image| (INPUT_IMAGE, &image.key)));
     known.extend(kernel.as_ref().map(|k| (INPUT_KERNEL, &k.built.output)));
     Ok(Stage {
         id: id.clone(),
@@ -182,7 +184,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
         retries: setup.resolved.retries.clone(),
         timeout: suite.timeout.mul_f64(slowness),
         slowness,
-        versions: ready.image.versions.clone(),
+        versions: booted.versions,
         bus: bus.clone(),
     })
 }

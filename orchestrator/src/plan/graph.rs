@@ -6,6 +6,8 @@
 //!                kernel SUITE/PORT/VARIANT/SIDE   (of a suite that has one)
 //! ```
 //!
+//! Where the kernel's tree gives the whole system, that job makes the image too, and there is no other.
+//!
 //! Nothing is looked up here: hashes of trees, keys of images, answers of the cache are handed in
 //! as [`Facts`]. What is not known before a job has run stays open in the key of those behind it,
 //! and is filled in then ([`Job::key_with`]).
@@ -86,6 +88,9 @@ const ASSEMBLY_MIB: u64 = 384;
 /// What a compiler takes, in MiB.
 pub(super) const COMPILER_MIB: u64 = 768;
 
+/// In the place of an image's key where the kernel's job makes the image.
+const NO_IMAGE: &str = "made with the kernel";
+
 /// Makes the plan.
 pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
     let mut maker = Maker {
@@ -101,7 +106,8 @@ pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
     for suite in &matrix.suites {
         for port in ports_of(suite, matrix).filter(|p| suite.boots_on(&p.port)) {
             for side in suite.sides() {
-                let build = maker.build(suite, port, *side, images[&port.port]);
+                let image = suite.system.is_image().then_some(images[&port.port]);
+                let build = maker.build(suite, port, *side, image);
                 builds.insert((&suite.name, &port.port, *side), build);
             }
         }
@@ -124,8 +130,8 @@ pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
                     maker.kernel_only(id, kernel);
                     continue;
                 };
-                let mut needs = vec![images[&port.port], *build];
-                needs.extend(kernel);
+                let image = suite.system.is_image().then_some(images[&port.port]);
+                let needs = image.into_iter().chain([*build]).chain(kernel).collect();
                 maker.cell(id, suite, port, &matrix.limits, needs);
             }
         }
@@ -202,7 +208,7 @@ impl Maker<'_> {
         self.plan.jobs.len() - 1
     }
 
-    fn build(&mut self, suite: &Suite, port: &Port, side: Side, image: JobIx) -> JobIx {
+    fn build(&mut self, suite: &Suite, port: &Port, side: Side, image: Option<JobIx>) -> JobIx {
         let source = self
             .facts
             .sources
@@ -222,8 +228,12 @@ impl Maker<'_> {
             None => Some("none".to_owned()),
         };
         let compiler = self.facts.compilers.get(&port.port).cloned();
+        let image_key = match image {
+            Some(_) => fact.sysroot.or(fact.key).map(|k| k.0),
+            None => Some(NO_IMAGE.to_owned()),
+        };
         let inputs = inputs([
-            (INPUT_IMAGE, fact.sysroot.or(fact.key).map(|k| k.0)),
+            (INPUT_IMAGE, image_key),
             (INPUT_SOURCE, tree.map(|k| k.0)),
             ("patches", patches),
             ("build recipe", Some(as_text(&suite.project.build))),
@@ -238,7 +248,7 @@ impl Maker<'_> {
                 side,
             },
             inputs,
-            needs: vec![image],
+            needs: image.into_iter().collect(),
             cores: 1,
             mem_mib: COMPILER_MIB,
             priority: 1,
@@ -257,7 +267,10 @@ impl Maker<'_> {
             let mut jobs = needs.iter().map(|ix| &self.plan.jobs[*ix]);
             jobs.find(|job| job.kind() == kind)
         };
-        let image = made(JobKind::Image).and_then(|job| job.key.clone());
+        let image = match made(JobKind::Image) {
+            Some(job) => job.key.clone().map(|k| k.0),
+            None => Some(NO_IMAGE.to_owned()),
+        };
         let output = made(JobKind::Build).and_then(|job| self.output(job));
         let kernel = made(JobKind::Kernel).map(|job| self.output(job));
         let emulator = self.facts.emulators.get(&port.port).cloned();
@@ -272,7 +285,7 @@ impl Maker<'_> {
             limits.output_bytes,
         ];
         let mut inputs = inputs([
-            (INPUT_IMAGE, image.map(|k| k.0)),
+            (INPUT_IMAGE, image),
             (INPUT_BUILD, output.map(|k| k.0)),
             ("emulator", Some(emulator.unwrap_or_default())),
             ("emulator settings", Some(as_text(&port.emulator))),

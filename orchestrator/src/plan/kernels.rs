@@ -3,12 +3,14 @@
 //! A kernel is built from its project's tree and fragments, with the options of the variant on top;
 //! the candidate has the project's patch series too. It needs no image, so it is built beside it. The
 //! first kernel of each port starts before all others: those that follow go on from its objects.
+//! Where the suite wants it, the rest of the system is built from the same tree, in the same job.
 //!
 //! Whether an option exists is not known here: a kernel's own configuration tells, when it is built.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
 
 use super::graph::{COMPILER_MIB, Draft, Maker, SourceFact, as_text, inputs, ports_of};
 use super::job::{INPUT_KERNEL, INPUT_SOURCE, JobIx, Work};
@@ -32,6 +34,25 @@ pub struct KernelFact {
     /// By port the fragments of its configuration, by file name, with the hash of each; a fragment
     /// that is not there has none.
     pub fragments: BTreeMap<PortName, BTreeMap<String, Option<Key>>>,
+}
+
+/// Where the system around a suite's kernel comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum System {
+    /// The port's image.
+    #[default]
+    Image,
+    /// The kernel's tree, built like the kernel: with the series for the candidate, without it for the
+    /// baseline.
+    Built,
+}
+
+impl System {
+    /// Whether it is the port's image.
+    pub fn is_image(&self) -> bool {
+        *self == Self::Image
+    }
 }
 
 /// Finds what is wrong with a matrix's variants.
@@ -82,6 +103,10 @@ pub(super) fn check_suite(suite: &SuiteSpec, at: &str, ports: &[&str], found: &m
         let message = "has no kernel to build: expected the suite's kernel beside it";
         found.push(Problem::new(field, message));
     }
+    if suite.system == System::Built && suite.kernel.is_none() {
+        let message = "is built, and from what is not said: expected the suite's kernel beside it";
+        found.push(Problem::new(format!("{at}.system"), message));
+    }
 }
 
 /// Why a project of this kind is no suite.
@@ -99,9 +124,35 @@ pub(super) fn not_a_suite(kind: BuildKind) -> &'static str {
 }
 
 /// Finds what is wrong with a suite's kernel for the ports that it is built for.
-pub(super) fn check_resolved(at: &str, kernel: &Project, ports: &[&Port]) -> Vec<Problem> {
-    let at = format!("{at}.kernel");
+pub(super) fn check_resolved(
+    at: &str,
+    kernel: &Project,
+    system: System,
+    ports: &[&Port],
+) -> Vec<Problem> {
     let kind = kernel.build.kind;
+    if system == System::Built {
+        let at = format!("{at}.system");
+        if kind != BuildKind::Netbsd {
+            let message = format!(
+                "is built from the kernel's project, which is of kind {}: expected one of kind netbsd",
+                kind.word()
+            );
+            return vec![Problem::new(at, message)];
+        }
+        let foreign = |port: &&&Port| {
+            let release = port.image.release.as_ref();
+            release.is_some_and(|release| release.machines().len() > 1)
+        };
+        if let Some(port) = ports.iter().find(foreign) {
+            let message = format!(
+                "cannot be built for {}: its image has sets of another port too; expected a release",
+                port.port
+            );
+            return vec![Problem::new(at, message)];
+        }
+    }
+    let at = format!("{at}.kernel");
     if !matches!(kind, BuildKind::Kbuild | BuildKind::Netbsd) {
         let message = format!(
             "is a project of kind {}: expected one of kind kbuild or netbsd",
@@ -278,6 +329,9 @@ impl Maker<'_> {
             let conf = configuration(matrix, kernel, release, &id.variant);
             let recipe = as_text(&(&release.machine, conf, &kernel.build.variables));
             inputs.insert("configuration".to_owned(), Some(recipe));
+        }
+        if suite.system == System::Built {
+            inputs.insert("system".to_owned(), Some("built".to_owned()));
         }
         for (name, hash) in fact.fragments.get(&port.port).into_iter().flatten() {
             // One that is not there is told by the build.

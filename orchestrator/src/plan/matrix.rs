@@ -11,7 +11,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
-use super::kernels;
+use super::kernels::{self, System};
 use super::policy::{Adaptive, Order, Repeats, Shards};
 pub use super::release::{Costs, ReleaseAt};
 use crate::model::KernelOption;
@@ -126,6 +126,9 @@ pub struct SuiteSpec {
     /// Ports for which the kernel is built and nothing is booted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_only: Vec<String>,
+    /// Whether the rest of the system comes from the kernel's tree too.
+    #[serde(default, skip_serializing_if = "System::is_image")]
+    pub system: System,
     /// What the candidate is compared with.
     #[serde(default)]
     pub baseline: Baseline,

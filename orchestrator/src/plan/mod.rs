@@ -20,7 +20,7 @@ pub mod slowness;
 pub use baseline::Baseline;
 pub use graph::{Facts, ImageFact, SourceFact, plan};
 pub use job::{Inputs, Job, JobIx, Plan, Todo, Work};
-pub use kernels::KernelFact;
+pub use kernels::{KernelFact, System};
 pub use matrix::Matrix;
 pub use policy::{Adaptive, Order, Repeats, Shards, memory_byte};
 pub use resolve::{Resolved, Suite};

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
-use super::kernels;
+use super::kernels::{self, System};
 use super::matrix::{Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
 use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::known::Registry;
@@ -56,6 +56,9 @@ pub struct Suite {
     /// Ports on which its kernel is built and nothing is booted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_only: Vec<PortName>,
+    /// Where the system around its kernel comes from.
+    #[serde(default, skip_serializing_if = "System::is_image")]
+    pub system: System,
     /// What the candidate is compared with.
     pub baseline: Baseline,
     /// The source of what is tested on the baseline side, where that is another commit's: then both
@@ -266,7 +269,7 @@ pub fn resolve(
         if let Some(kernel) = &kernel {
             let used = |p: &&Port| points.iter().any(|point| point.port == p.port);
             let used: Vec<&Port> = ports.iter().filter(used).collect();
-            problems.extend(kernels::check_resolved(&at, kernel, &used));
+            problems.extend(kernels::check_resolved(&at, kernel, spec.system, &used));
         }
         suites.push(Suite {
             index,
@@ -274,6 +277,7 @@ pub fn resolve(
             project,
             kernel,
             kernel_only: spec.kernel_only.iter().map(|p| p.as_str().into()).collect(),
+            system: spec.system,
             baseline: spec.baseline.clone(),
             base: None,
             passes: spec.passes,

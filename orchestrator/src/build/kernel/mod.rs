@@ -77,6 +77,8 @@ pub struct KernelBuilt {
     pub ordered: KernelOrdered,
     /// What was done when it was built.
     pub record: BuildRecord,
+    /// A directory as `build.sh release` leaves it, with the system that was built with the kernel.
+    pub system: Option<Utf8PathBuf>,
 }
 
 /// `kernel.json`.
@@ -90,7 +92,13 @@ pub(super) struct Note {
     size_bytes: u64,
     ordered: KernelOrdered,
     record: BuildRecord,
+    /// The hash of the system's sets, where they were built too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    system: Option<Key>,
 }
+
+/// The directory with the system, beside the kernel.
+pub(super) const SYSTEM: &str = "release";
 
 impl Note {
     pub(super) fn of(key: &Key, file: &[u8], ordered: KernelOrdered, record: BuildRecord) -> Self {
@@ -101,7 +109,16 @@ impl Note {
             size_bytes: file.len() as u64,
             ordered,
             record,
+            system: None,
         }
+    }
+
+    /// The same with the system whose sets have this hash.
+    pub(super) fn with_system(mut self, sets: Key) -> Self {
+        let parts = [self.output.0.as_bytes(), sets.0.as_bytes()];
+        self.output = Key::of("kernel and system", &parts);
+        self.system = Some(sets);
+        self
     }
 
     /// Moves what was built into the cache, `kernel` and this note among it.
@@ -167,11 +184,14 @@ pub fn cached(cache: &Utf8Path, key: &Key) -> Option<KernelBuilt> {
     let note: Note = serde_json::from_slice(&fs::read(dir.join(NOTE)).ok()?).ok()?;
     let kernel = dir.join("kernel");
     let whole = fs::metadata(&kernel).is_ok_and(|m| m.len() == note.size_bytes);
+    let system = note.system.map(|_| dir.join(SYSTEM));
+    let whole = whole && system.as_ref().is_none_or(|dir| dir.is_dir());
     (whole && note.format == 1 && note.key == *key).then_some(KernelBuilt {
         key: note.key,
         output: note.output,
         kernel,
         ordered: note.ordered,
         record: note.record,
+        system,
     })
 }

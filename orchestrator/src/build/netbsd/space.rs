@@ -8,7 +8,7 @@
 //! PORT/done/STAGE.json          what the port's directories hold of a stage
 //! PORT/done/kernel=CONF.KEY.json
 //! PORT/done/STAGE.steps         when the steps of its last build began
-//! PORT/kept/KEY/                kernels, which the next build would overwrite in place
+//! PORT/kept/KEY/                kernels and sets, which the next build would overwrite in place
 //! ```
 
 use std::fs;
@@ -28,7 +28,7 @@ use crate::model::Key;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
-    /// `kernel`, `tools`, `destdir`, `release`, `images`.
+    /// `kernel`, `tools`, `destdir`, `release`, `sets`, `images`.
     pub kind: String,
     /// Where it is.
     pub path: Utf8PathBuf,
@@ -199,7 +199,7 @@ impl Space {
         self.dirs.part("logs").join(name)
     }
 
-    /// What a stage made. Kernels are copied, for the next build overwrites them.
+    /// What a stage made. Kernels and sets are copied, for the next build overwrites them.
     pub fn collect(
         &self,
         stage: &Stage,
@@ -216,13 +216,46 @@ impl Space {
         Ok(match stage {
             Stage::Tools => vec![dir("tools", self.dirs.part("tools"))],
             Stage::Distribution => vec![dir("destdir", self.dirs.part("dest"))],
-            Stage::Sets | Stage::Release => vec![dir("release", release)],
+            Stage::Sets => {
+                let sets = self.sets(&release, key)?;
+                vec![dir("release", release), dir("sets", sets)]
+            }
+            Stage::Release => vec![dir("release", release)],
             Stage::Image(_) => vec![dir("images", release.join("images"))],
             Stage::Kernel(conf) => {
                 let made = format!("sys/arch/{}/compile/{conf}", target.machine);
                 self.kernels(&self.dirs.part("obj").join(made), key)?
             }
         })
+    }
+
+    /// Copies the sets of a release's only port, in the place of those that were kept before.
+    fn sets(&self, release: &Utf8Path, key: &Key) -> Result<Utf8PathBuf, BuildError> {
+        let kept = self.dirs.part("kept");
+        let to = kept.join(format!("sets-{}", key.short()));
+        let entries = |dir: &Utf8Path| -> Result<Vec<Utf8PathBuf>, BuildError> {
+            let found = dir.read_dir_utf8().doing("read", dir)?;
+            let found = found.map(|entry| entry.map(|e| e.into_path()));
+            found.collect::<Result<_, _>>().doing("read", dir)
+        };
+        fs::create_dir_all(&kept).doing("create", &kept)?;
+        for old in entries(&kept)? {
+            if old.file_name().is_some_and(|n| n.starts_with("sets-")) {
+                fs::remove_dir_all(&old).doing("remove", &old)?;
+            }
+        }
+        fs::create_dir_all(&to).doing("create", &to)?;
+        for port in entries(release)? {
+            let sets = port.join("binary/sets");
+            if !sets.is_dir() {
+                continue;
+            }
+            for set in entries(&sets)? {
+                let name = set.file_name().unwrap_or_default();
+                fs::copy(&set, to.join(name)).doing("copy", &set)?;
+            }
+        }
+        Ok(to)
     }
 
     fn kernels(&self, made: &Utf8Path, key: &Key) -> Result<Vec<Artifact>, BuildError> {

@@ -274,7 +274,7 @@ impl Node<'_> {
             Parts {
                 id,
                 key: order.job.key.clone().ok_or_else(lost)?,
-                image: &image,
+                image: Some(&image),
                 tests: &built.tar,
                 kernel: kernel.as_ref(),
                 earlier: self.earlier(id)?,

@@ -1,4 +1,5 @@
-//! The disk of a guest that boots a built kernel, for ports that boot from their disk.
+//! The disk of a guest that boots a built kernel, for ports that boot from their disk: with the port's
+//! system, or with that which was built with the kernel.
 
 use super::super::bus::Bus;
 use super::super::facts::Setup;
@@ -17,10 +18,19 @@ pub(super) async fn disk(
 ) -> Result<Option<Image>, JobFailed> {
     let tell = reporter(bus, job);
     let dirs = setup.image_dirs();
-    let made = image::ensure_with_kernel(port, &kernel.kernel, &dirs, move |p| {
-        tell(&p.doing, p.done);
-    });
-    made.await.map_err(|e| JobFailed {
+    let tell = move |p: image::Progress| tell(&p.doing, p.done);
+    let made = match (&kernel.system, port.image.release.clone()) {
+        (Some(system), Some(mut release)) => {
+            release.from = Some(system.clone());
+            let mut port = port.clone();
+            port.image.release = Some(release);
+            image::ensure_image(&port, &dirs, false, tell)
+                .await
+                .map(Some)
+        }
+        _ => image::ensure_with_kernel(port, &kernel.kernel, &dirs, tell).await,
+    };
+    made.map_err(|e| JobFailed {
         stage: StageResult::ImageFailed,
         detail: e.to_string(),
     })

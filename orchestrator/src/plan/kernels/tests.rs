@@ -305,3 +305,90 @@ fn each_kind_of_port_has_its_kind_of_kernel() {
     let plain = RELEASE_KERNEL.replace("git: {url: u, revision: trunk}", "path: src");
     assert_snapshot!(told(&[released("p64"), released("q32be")], &plain), @"suites[0].kernel: has no source.git: expected the repository that build.sh is run on");
 }
+
+const BUILT: &str = "\
+format: 1
+name: m
+ports: [p64, q32be]
+suites:
+  - {name: a, project: a.yaml, kernel: k.yaml, baseline: unpatched, system: built, kernel_only: [q32be]}
+";
+
+#[test]
+fn a_system_that_is_built_needs_no_image() {
+    let ports = [released("p64"), released("q32be")];
+    let matrix = joined_for(BUILT, &ports, RELEASE_KERNEL).unwrap();
+    let fact = KernelFact {
+        source: SourceFact {
+            tree: Some(key("tree")),
+            base: None,
+            series: Some(key("series")),
+        },
+        ..KernelFact::default()
+    };
+    let source = SourceFact {
+        tree: Some(key("nothing")),
+        ..SourceFact::default()
+    };
+    let plan = plan(
+        &matrix,
+        &Facts {
+            images: BTreeMap::new(),
+            sources: [("a".to_owned(), source)].into(),
+            kernels: [("a".to_owned(), fact)].into(),
+            cores: 2,
+            compilers: BTreeMap::new(),
+            emulators: BTreeMap::new(),
+            cached: &|kind, k| (kind != JobKind::Cell).then(|| key(&k.0)),
+            took: &|_| None,
+            last: &|_| -> Option<Inputs> { None },
+            fresh: false,
+        },
+    );
+    let line = |j: &Job| {
+        let needs = j.needs.iter().map(|n| plan.jobs[*n].name.as_str());
+        let names: Vec<&str> = std::iter::once(j.name.as_str()).chain(needs).collect();
+        format!("{:?} {}", j.todo, names.join(" <- "))
+    };
+    let lines: Vec<String> = plan.jobs.iter().map(line).collect();
+    assert_snapshot!(lines.join("\n"), @"
+    NotNeeded image p64
+    NotNeeded image q32be
+    Cached build a/p64/baseline
+    Cached build a/p64/candidate
+    Cached kernel a/p64/stock/baseline
+    Cached kernel a/p64/stock/candidate
+    Cached kernel a/q32be/stock/baseline
+    Cached kernel a/q32be/stock/candidate
+    Run cell a/p64/stock/baseline <- build a/p64/baseline <- kernel a/p64/stock/baseline
+    Run cell a/p64/stock/candidate <- build a/p64/candidate <- kernel a/p64/stock/candidate
+    Run cell a/q32be/stock/baseline <- kernel a/q32be/stock/baseline
+    Run cell a/q32be/stock/candidate <- kernel a/q32be/stock/candidate
+    ");
+    assert!(
+        plan.jobs.iter().skip(2).all(|j| j.key.is_some()),
+        "all is known"
+    );
+}
+
+#[test]
+fn a_system_is_built_from_a_netbsd_tree_for_its_own_port() {
+    let alone = BUILT
+        .replace("kernel: k.yaml, ", "")
+        .replace(", kernel_only: [q32be]", "");
+    assert_snapshot!(read(&alone).unwrap_err(), @"m.yaml:5:53: suites[0].system: is built, and from what is not said: expected the suite's kernel beside it");
+    let linux = [
+        port("p64", ", kernel_image: i"),
+        port("q32be", ", kernel_image: i"),
+    ];
+    assert_snapshot!(joined_for(BUILT, &linux, KERNEL).unwrap_err(), @"suites[0].system: is built from the kernel's project, which is of kind kbuild: expected one of kind netbsd");
+    let mut foreign = released("p64");
+    foreign
+        .image
+        .release
+        .as_mut()
+        .unwrap()
+        .sets
+        .push("i386/tests".to_owned());
+    assert_snapshot!(joined_for(BUILT, &[foreign, released("q32be")], RELEASE_KERNEL).unwrap_err(), @"suites[0].system: cannot be built for p64: its image has sets of another port too; expected a release");
+}

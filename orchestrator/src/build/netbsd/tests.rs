@@ -8,9 +8,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::*;
 use crate::build::error::BuildError;
+use crate::build::release_kernel;
 use crate::build::source::{self, Series};
 use crate::host::git;
-use crate::model::{Project, StageResult};
+use crate::image::release::local;
+use crate::model::{KernelOrdered, Key, Project, StageResult};
 
 /// Does what `build.sh` would do, as far as anybody here looks: notes the call, makes what the stage
 /// makes, prints what it prints.
@@ -55,6 +57,9 @@ distribution)
 		echo "nbmake: stopped in $PWD/distrib/sets"
 		exit 1
 	} ;;
+sets)
+	mkdir -p "$rel/$m/binary/sets"
+	cat tests/* > "$rel/$m/binary/sets/tests.tgz" ;;
 esac
 echo "===> Successful make $1"
 "##;
@@ -465,4 +470,68 @@ async fn a_build_has_no_network_where_the_host_can_take_it_away() {
     }
     let made = made.unwrap();
     assert!(made[0].record.confined.contains("no network"));
+}
+
+#[tokio::test]
+async fn a_kernel_with_its_system_is_kept_as_a_release() {
+    let place = Place::new();
+    let cache = place.dir.join("cache");
+    let git = place.tree();
+    let source = |git: git::GitTree| source::Tree {
+        hash: Key::of("tree", &[git.id.as_bytes()]),
+        origin: source::Origin::Git(git),
+    };
+    let make = async |tree: &source::Tree, key: &str, system: Option<&str>| {
+        let key = Key::of("test", &[key.as_bytes()]);
+        let request = release_kernel::Request {
+            project: &place.project,
+            tree,
+            patches: None,
+            port: "p",
+            machine: "evbarm-earmv7hf",
+            name: "GENERIC",
+            variant: None,
+            identify: |bytes| {
+                Some(KernelOrdered {
+                    release: String::from_utf8_lossy(bytes).into_owned(),
+                    ..KernelOrdered::default()
+                })
+            },
+            cache: &cache,
+            key: &key,
+            jobs: 1,
+            system,
+        };
+        release_kernel::build(&request, &|_, _| ()).await.unwrap()
+    };
+    let tree = source(git);
+    let first = make(&tree, "first", Some("GENERIC64.img")).await;
+    place.commit("tests/t_a.c", "int other;\n");
+    let later = source(place.tree());
+    let second = make(&later, "second", Some("GENERIC64.img")).await;
+    let alone = make(&later, "alone", None).await;
+    assert_eq!(alone.system, None);
+    // The same kernel; what a cell depends on is another thing with each system, and without one.
+    let kernels = [&first, &second, &alone].map(|k| fs::read(&k.kernel).unwrap());
+    assert!(kernels.windows(2).all(|pair| pair[0] == pair[1]));
+    let outputs: std::collections::BTreeSet<_> =
+        [&first, &second, &alone].map(|k| &k.output).into();
+    assert_eq!(outputs.len(), 3);
+    // The first one's is as it was made, although the builder has gone on.
+    for (built, tests) in [(&first, "int t;\n"), (&second, "int other;\n")] {
+        let dir = built.system.as_ref().unwrap();
+        let release = local::read(dir, "evbarm-earmv7hf", &[]).unwrap();
+        assert_eq!(
+            fs::read_to_string(release.set("tests").unwrap()).unwrap(),
+            tests
+        );
+        assert_eq!(
+            fs::read(release.kernel("GENERIC64.img").unwrap()).unwrap(),
+            kernels[0]
+        );
+    }
+    // One is kept beside the objects; those of runs are in the cache of builds.
+    let kept = place.port().join("kept").read_dir_utf8().unwrap();
+    let sets = kept.filter(|e| e.as_ref().unwrap().file_name().starts_with("sets-"));
+    assert_eq!(sets.count(), 1);
 }

@@ -211,7 +211,9 @@ pub(super) fn fetch_for(context: &Context, loaded: &mut Loaded) -> Result<(), Fa
         offline: !context.may_fetch,
         ..How::default()
     };
-    for port in &mut loaded.resolved.ports {
+    let resolved = loaded.resolved.clone();
+    let wanting = loaded.resolved.ports.iter_mut();
+    for port in wanting.filter(|port| resolved.wants_release(port)) {
         if let Some(system) = port.image.release.as_mut().filter(|r| r.from.is_none()) {
             let release = obtain(context, &source, &system.machine, &want, how)?;
             for other in system.machines().into_iter().skip(1) {

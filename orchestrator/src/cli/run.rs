@@ -94,11 +94,9 @@ pub fn setup(
         eprintln!("{}", release::costs(costs, &context.dirs.cache));
     }
     release::fetch_for(context, &mut loaded)?;
-    let mut releases = loaded
-        .resolved
-        .ports
-        .iter()
-        .filter_map(|p| p.image.release.as_ref());
+    let resolved = &loaded.resolved;
+    let wanting = resolved.ports.iter().filter(|p| resolved.wants_release(p));
+    let mut releases = wanting.filter_map(|p| p.image.release.as_ref());
     if releases.any(|release| release.from.is_none()) {
         return Err(Failure::usage(format!(
             "{matrix}: the images of its ports are made of a release, and none is given: expected --release DIR, or release: {{path: DIR}} or {{url: ADDRESS}} in the matrix"

@@ -195,6 +195,17 @@ impl Resolved {
         self.ports.iter().find(|p| p.port == *name)
     }
 
+    /// Whether a port's guests run the system of a release that somebody must give.
+    pub fn wants_release(&self, port: &Port) -> bool {
+        let runs_it = |suite: &Suite| {
+            let mut points = suite.points.iter();
+            suite.system.is_image()
+                && suite.boots_on(&port.port)
+                && points.any(|point| point.port == port.port)
+        };
+        port.image.release.is_some() && self.suites.iter().any(runs_it)
+    }
+
     /// The suite of a name.
     pub fn suite(&self, name: &str) -> Option<&Suite> {
         self.suites.iter().find(|s| s.name == name)

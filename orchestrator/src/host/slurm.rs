@@ -1,7 +1,9 @@
-//! Slurm's commands: started, bounded in time and output, and never retried here.
+//! Slurm's commands: started, bounded in time and output, no more than ten a second, and never retried here.
 
+use std::collections::VecDeque;
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 
@@ -19,6 +21,29 @@ pub struct Said {
 /// Slurm's commands are given a minute: its own answer to a controller that is away comes before.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// So many calls are made in a second, by all runs of this process together.
+const CALLS: usize = 10;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// When the last calls were made, or will be.
+struct Pace(VecDeque<Instant>);
+
+static PACE: Mutex<Pace> = Mutex::new(Pace(VecDeque::new()));
+
+impl Pace {
+    /// When a call that is wanted at `now` is made.
+    fn next(&mut self, now: Instant) -> Instant {
+        let mut at = now;
+        if self.0.len() == CALLS
+            && let Some(first) = self.0.pop_front()
+        {
+            at = at.max(first + SECOND);
+        }
+        self.0.push_back(at);
+        at
+    }
+}
+
 /// Runs `program`, in a process group of its own so that Ctrl-C is fallout's alone.
 pub async fn run(program: &str, args: &[String]) -> Said {
     let failed = |why: String| Said {
@@ -26,6 +51,11 @@ pub async fn run(program: &str, args: &[String]) -> Said {
         stdout: String::new(),
         stderr: why,
     };
+    let at = PACE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .next(Instant::now());
+    tokio::time::sleep_until(at.into()).await;
     let child = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
@@ -69,4 +99,27 @@ pub fn node_name() -> String {
 pub fn task() -> usize {
     let task = std::env::var("SLURM_ARRAY_TASK_ID").ok();
     task.and_then(|t| t.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_made_at_once_and_the_eleventh_of_a_second_in_the_next() {
+        let began = Instant::now();
+        let millis = |n: u64| began + Duration::from_millis(n);
+        let mut pace = Pace(VecDeque::new());
+        // Wanted 30 ms apart.
+        let calls: Vec<Instant> = (0..200).map(|n| pace.next(millis(n * 30))).collect();
+        assert_eq!(
+            calls[..10],
+            (0..10).map(|n| millis(n * 30)).collect::<Vec<_>>()
+        );
+        for ten in calls.windows(CALLS + 1) {
+            assert!(ten[CALLS] - ten[0] >= SECOND);
+        }
+        // What is wanted after a rest waits for nothing.
+        assert_eq!(pace.next(millis(60_000)), millis(60_000));
+    }
 }

@@ -6,6 +6,7 @@
 //!  queue.rs  --sbatch, squeue--> ............ the scheduler ............>    node.rs: fallout job
 //!  remote.rs <--events,consoles- HASH/{events-N.jsonl, cell/*.console}  <--  the same engine
 //!  remote.rs <--result---------- HASH/result.json (last)                <--
+//!    news.rs <--word------------ news/HASH: begun, or ended             <--
 //!                                artifacts: images, builds by hash      <->  the node's own cache
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! - What is a fault of the node is no result: the job goes to another node.
 
 mod gc;
+mod news;
 mod node;
 mod order;
 mod progress;

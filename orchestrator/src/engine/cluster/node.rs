@@ -23,6 +23,7 @@ use crate::plan::job::{INPUT_IMAGE, INPUT_SOURCE};
 use crate::store::artifacts::{Artifacts, Fetched, Kind, NodeCache};
 use crate::store::events::{self, EventLog};
 
+use super::news;
 use super::order::{self, BatchFile, Ended, JobDir, JobOrder, JobResult};
 
 /// How a node's work on a job ended.
@@ -84,6 +85,7 @@ pub async fn do_job(
         return Ok(NodeEnd::Already);
     }
     let claim = dir.claim(node)?;
+    news::leave(&dir);
     let log = EventLog::open(dir.events_path(claim).as_std_path())?;
     let log = log.fenced(dir.claim_path(claim + 1).into());
     let mut dirs = home.clone();
@@ -133,9 +135,11 @@ pub async fn do_job(
     this.bus.sync()?;
     if let Some(why) = refused {
         order::write(&dir.refusal_path(claim), &result)?;
+        news::leave(&dir);
         return Ok(NodeEnd::Refused(why));
     }
     order::write(&dir.result_path(), &result)?;
+    news::leave(&dir);
     Ok(NodeEnd::Done(stage))
 }
 

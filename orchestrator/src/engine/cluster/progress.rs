@@ -77,6 +77,10 @@ impl Progress {
 
     /// Takes new events into the run's log, and what has come to the consoles.
     pub(super) fn take_in(&mut self, watch: &Watch<'_>) -> Result<(), JobFailed> {
+        // By being opened: that a file was not there is nothing that NFS then goes on to believe.
+        for dir in [&self.dir.0, &self.dir.0.join("claims")] {
+            let _ = std::fs::File::open(dir);
+        }
         loop {
             // Looked for first: after that the claim before writes nothing more.
             let later = self.dir.claim_path(self.claim + 1).exists();

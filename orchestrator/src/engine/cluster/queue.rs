@@ -19,6 +19,7 @@ use crate::plan::cluster::{
     Class, Cluster, Desk, Handle, Loss, Refusal, Submission, parse_listing,
 };
 
+use super::news;
 use super::order::{self, BatchFile};
 
 /// What jobs tell the queue.
@@ -53,9 +54,7 @@ pub(super) enum ToJob {
 }
 
 /// Jobs that come within this are submitted together.
-const GATHER: Duration = Duration::from_millis(200);
-/// The least time between two rounds of submissions.
-const BETWEEN: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_millis(100);
 
 struct Job {
     handle: Handle,
@@ -73,7 +72,6 @@ pub(super) struct Queue {
     known: Places,
     began: Instant,
     listed: Option<Instant>,
-    submitted: Option<Instant>,
     /// What went wrong last, so that it is told once.
     told: Option<String>,
     stopped: bool,
@@ -82,7 +80,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Reads what earlier processes of the run have submitted.
     pub(super) fn open(cluster: Arc<Cluster>, names: RunNames, bus: Bus) -> Result<Self, RunError> {
-        for dir in ["batches", "logs"] {
+        for dir in ["batches", "logs", news::DIR] {
             let dir = names.dir.join(dir);
             std::fs::create_dir_all(&dir)
                 .map_err(|e| RunError::Host(format!("cannot create {dir}: {e}")))?;
@@ -99,7 +97,6 @@ impl Queue {
             known,
             began: Instant::now(),
             listed: None,
-            submitted: None,
             told: None,
             stopped: false,
         })
@@ -113,20 +110,19 @@ impl Queue {
     pub(super) async fn work(mut self, mut from: mpsc::UnboundedReceiver<ToQueue>) {
         let mut tick = tokio::time::interval(self.cluster.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // When what is ready is handed over; what comes until then goes with it.
+        let mut due: Option<Instant> = None;
         loop {
             tokio::select! {
                 said = from.recv() => {
                     let Some(said) = said else { return };
-                    let adds = matches!(said, ToQueue::Add { .. });
-                    self.hear(said).await;
-                    if adds {
-                        let until = Instant::now() + GATHER;
-                        while let Ok(more) = tokio::time::timeout_at(until, from.recv()).await {
-                            let Some(more) = more else { return };
-                            self.hear(more).await;
-                        }
-                        self.submit().await;
+                    if matches!(said, ToQueue::Add { .. }) {
+                        due.get_or_insert_with(|| Instant::now() + GATHER);
                     }
+                    self.hear(said).await;
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    due = self.submit().await.then(Instant::now);
                 }
                 _ = tick.tick() => self.look().await,
             }
@@ -197,14 +193,17 @@ impl Queue {
         }
     }
 
-    async fn submit(&mut self) {
-        if self.stopped || self.submitted.is_some_and(|at| at.elapsed() < BETWEEN) {
-            return;
+    /// One round of submissions; true where another may follow at once.
+    async fn submit(&mut self) -> bool {
+        if self.stopped {
+            return false;
         }
-        self.submitted = Some(Instant::now());
-        for submission in self.desk.submissions(self.now()) {
+        let submissions = self.desk.submissions(self.now());
+        let more = !submissions.is_empty();
+        for submission in submissions {
             self.hand_over(submission).await;
         }
+        more
     }
 
     async fn hand_over(&mut self, submission: Submission) {

@@ -20,6 +20,7 @@ use crate::plan::{Job, Work};
 use crate::store::artifacts::{Artifacts, Kind, Name, NodeCache};
 use crate::store::runs::RunDir;
 
+use super::news::News;
 use super::order::{self, Ended, JobDir, JobOrder, JobResult, Setting};
 use super::progress::{Progress, Watch, seen};
 use super::queue::{Queue, ToJob, ToQueue};
@@ -49,6 +50,7 @@ struct Inner {
     /// This machine's cache, where what nodes made is fetched to.
     cache: NodeCache,
     to_queue: mpsc::UnboundedSender<ToQueue>,
+    news: News,
     offered: Mutex<HashMap<Name, Once>>,
     /// Events of unfinished cells that are in the run's log already, as text, with their number.
     seen: Mutex<BTreeMap<CellId, HashMap<String, u32>>>,
@@ -77,6 +79,7 @@ impl Remote {
                 artifacts: order::artifacts(cluster)?,
                 cache: NodeCache::new(setup.dirs.cache.clone().into(), u64::MAX),
                 to_queue,
+                news: News::follow(&names.dir),
                 offered: Mutex::default(),
                 seen: Mutex::new(seen(run)?),
                 cwd: cwd.unwrap_or_else(|| "/".into()),
@@ -314,6 +317,7 @@ impl Remote {
             limit,
         );
         let (tell, mut troubles) = mpsc::unbounded_channel();
+        self.0.news.tell(&name, tell.clone());
         let add = ToQueue::Add {
             name: name.clone(),
             class,
@@ -359,7 +363,7 @@ impl Remote {
             if stop_at.is_some_and(|at| Instant::now() >= at) {
                 break Err(interrupted());
             }
-            // The queue says when there may be something to see; this is for what it does not know of.
+            // Nodes and the queue say when there may be something to see; this is for what they do not tell.
             let soon = stop_at.map_or(SELDOM, |_| self.cluster().interval);
             tokio::select! {
                 () = tokio::time::sleep(soon) => {}
@@ -387,6 +391,7 @@ impl Remote {
                 }
             }
         };
+        self.0.news.forget(&name);
         if queued && (end.is_ok() || !watch.cancel.is_cancelled()) {
             let _ = self.0.to_queue.send(ToQueue::Finished { name });
         }

@@ -20,6 +20,11 @@ impl Lab {
     /// Starts one. Nodes run `fallout` and keep what they fetch apart from each other. Where root allows it,
     /// they are in namespaces of their own and have the store over a link that can be cut.
     pub fn start(fallout: &Path, nodes: u32, more: &str) -> Self {
+        Self::start_every(fallout, nodes, "500ms", more)
+    }
+
+    /// The same, whose queue is looked at so often.
+    pub fn start_every(fallout: &Path, nodes: u32, interval: &str, more: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("fl")
             .tempdir_in("/tmp")
@@ -29,7 +34,7 @@ impl Lab {
         let store = store.to_str().unwrap();
         lab.cluster(&["start"], &[&nodes.to_string(), "--store", store]);
         let text = format!(
-            "format: 1\nexecutor: slurm\nstore: store\ninterval: 500ms\nnode: {{program: {}, cache: 'cache-{{node}}'}}\n{more}",
+            "format: 1\nexecutor: slurm\nstore: store\ninterval: {interval}\nnode: {{program: {}, cache: 'cache-{{node}}'}}\n{more}",
             fallout.display()
         );
         std::fs::write(lab.settings(), text).unwrap();

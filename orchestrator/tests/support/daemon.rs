@@ -16,6 +16,8 @@ pub const SECRET: &str = "a secret";
 /// A directory with a bare repository `r.git`, a clone `tree` and all that a daemon keeps.
 pub struct Place {
     pub dir: tempfile::TempDir,
+    /// Further variables of its commands.
+    pub env: Vec<(&'static str, PathBuf)>,
     binary: PathBuf,
     cache: PathBuf,
 }
@@ -35,6 +37,7 @@ impl Place {
                 .prefix("fd")
                 .tempdir_in("/tmp")
                 .unwrap(),
+            env: Vec::new(),
             binary: binary.to_owned(),
             cache: cache.to_owned(),
         };
@@ -73,7 +76,8 @@ impl Place {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", &self.cache)
             .env("XDG_CONFIG_HOME", self.path("config"))
-            .env("XDG_RUNTIME_DIR", self.path("run"));
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -405,6 +405,11 @@ fn age(meta: &object_store::ObjectMeta) -> Duration {
 
 #[cfg(feature = "s3")]
 fn bucket(url: &str) -> Result<Artifacts> {
+    in_bucket(object_store::aws::AmazonS3Builder::from_env(), url)
+}
+
+#[cfg(feature = "s3")]
+fn in_bucket(builder: object_store::aws::AmazonS3Builder, url: &str) -> Result<Artifacts> {
     let bad = |why: String| ArtifactError::Store {
         what: "open",
         at: url.to_owned(),
@@ -417,9 +422,9 @@ fn bucket(url: &str) -> Result<Artifacts> {
         .strip_prefix("s3://")
         .ok_or_else(|| bad("expected s3://BUCKET/PREFIX".into()))?;
     let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let built = object_store::aws::AmazonS3Builder::from_env()
-        .with_bucket_name(name)
-        .build();
+    // The client panics without, whether or not the endpoint speaks TLS. An error means that there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let built = builder.with_bucket_name(name).build();
     Ok(Artifacts {
         store: Arc::new(built.map_err(|e| bad(e.to_string()))?),
         prefix: At::from(prefix),
@@ -433,3 +438,6 @@ fn bucket(url: &str) -> Result<Artifacts> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(all(test, feature = "s3"))]
+mod s3_tests;

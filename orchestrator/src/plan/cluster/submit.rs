@@ -103,6 +103,20 @@ impl RunNames {
     }
 }
 
+/// What a node must know to reach the artifacts' bucket. Names: values are on no command line.
+const BUCKET: [&str; 10] = [
+    "AWS_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ALLOW_HTTP",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+];
+
 /// The words of `sbatch` for a batch of `tasks` jobs. A batch is always an array, if only of one.
 pub fn sbatch(
     names: &RunNames,
@@ -115,6 +129,8 @@ pub fn sbatch(
     let throttle = cluster
         .running_at_most
         .map_or(String::new(), |n| format!("%{n}"));
+    let bucket = cluster.artifacts.as_ref().map(|_| BUCKET.join(","));
+    let bucket = bucket.map_or(String::new(), |names| format!(",{names}"));
     let mut words = vec![
         "--parsable".to_owned(),
         format!("--job-name={}", names.job),
@@ -130,7 +146,7 @@ pub fn sbatch(
         "--open-mode=append".to_owned(),
         format!("--output={}/logs/%A_%a.log", names.dir),
         // What is set where fallout runs (a runtime directory, a locale) means nothing on a node.
-        "--export=HOME,PATH".to_owned(),
+        format!("--export=HOME,PATH{bucket}"),
     ];
     if class.nice > 0 {
         words.push(format!("--nice={}", class.nice));
@@ -293,6 +309,15 @@ mod tests {
         --exclude=n7
         --wrap=exec '/opt/it'\''s/fallout' job --batch '/s/jobs/0199aa-bb-cc0123456789/batches/3.json'
         ");
+        // With a bucket, nodes get what opens it.
+        let cluster = Cluster {
+            artifacts: Some("s3://lab".to_owned()),
+            ..cluster
+        };
+        let words = sbatch(&names, &cluster, &class, 3, 20);
+        let export = words.iter().find(|w| w.starts_with("--export=")).unwrap();
+        assert!(export.starts_with("--export=HOME,PATH,AWS_ENDPOINT,"));
+        assert!(export.contains(",AWS_SECRET_ACCESS_KEY,"));
         assert_eq!(names.batch_of(&names.comment(3)), Some(3));
         assert_eq!(names.batch_of("other:3"), None);
     }

@@ -13,9 +13,11 @@ use super::sets::{Lists, Reported};
 /// The largest list, in bytes.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 
+const LISTS: &str = "distrib/sets/lists";
+
 /// Reads `distrib/sets/lists` of a tree. Blocks.
 pub fn lists(tree: &Utf8Path) -> Result<Lists, BuildError> {
-    let root = tree.join("distrib/sets/lists");
+    let root = tree.join(LISTS);
     let mut lists = Lists::default();
     for set in root.read_dir_utf8().doing("read", &root)? {
         let set = set.doing("read", &root)?;
@@ -96,6 +98,22 @@ pub fn reported(destdir: &Utf8Path) -> Result<Option<Reported>, BuildError> {
     Ok(Some(found))
 }
 
+/// Whether a tree's lists were written after `checkflist` last looked at a DESTDIR. Blocks.
+pub fn is_older(destdir: &Utf8Path, tree: &Utf8Path) -> Result<bool, BuildError> {
+    let changed = |path: &Utf8Path| {
+        let time = fs::metadata(path).and_then(|meta| meta.modified());
+        time.doing("look at", path)
+    };
+    let looked = changed(&destdir.join("SETS.destdir.extra"))?;
+    let dir = tree.join(LISTS);
+    for name in lists(tree)?.files.keys() {
+        if changed(&dir.join(name))? > looked {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +138,23 @@ mod tests {
         fs::write(dir.join("SETS.mlist"), "").unwrap();
         let got = reported(dir).unwrap().unwrap();
         assert_eq!(got.metalog.missing.len(), 1);
+    }
+
+    #[test]
+    fn lists_that_were_changed_after_the_check_are_told() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let list = dir.join(LISTS).join("comp/mi");
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        fs::write(&list, "./a\tb\n").unwrap();
+        let report = fs::File::create(dir.join("SETS.destdir.extra")).unwrap();
+        let list = fs::File::options().append(true).open(&list).unwrap();
+        let at = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        report.set_modified(at(2000)).unwrap();
+        list.set_modified(at(1000)).unwrap();
+        assert!(!is_older(dir, dir).unwrap());
+        list.set_modified(at(3000)).unwrap();
+        assert!(is_older(dir, dir).unwrap());
     }
 
     #[test]

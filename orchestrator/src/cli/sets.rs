@@ -114,7 +114,16 @@ fn propose(args: &SetsArgs, log: Option<&Utf8Path>, output: Option<&Utf8Path>) -
     }
     let mut err = std::io::stderr().lock();
     for (wanted, destdir) in ports.iter_mut().zip(&args.destdirs) {
-        let left = sets_tree::reported(destdir).map_err(failed)?;
+        let mut left = sets_tree::reported(destdir).map_err(failed)?;
+        // What a check of other lists has left stays in DESTDIR.
+        if left.is_some() && sets_tree::is_older(destdir, &args.tree).map_err(failed)? {
+            left = None;
+            writeln!(
+                err,
+                "{}: the lists are newer than SETS.* in DESTDIR: compared anew",
+                wanted.port.port
+            )?;
+        }
         let reported = match (left, log) {
             (Some(reported), _) => Some(reported),
             (None, Some(log)) => {

@@ -34,6 +34,8 @@ pub enum Origin {
     Dir(Utf8PathBuf),
     /// In a bare repository; there is no directory yet.
     Git(GitTree),
+    /// A directory that has all of the tree and nothing else: what a node fetched of a git tree.
+    Whole(Utf8PathBuf),
 }
 
 impl Tree {
@@ -48,7 +50,7 @@ impl Tree {
     /// The directory, or the repository: for people.
     pub fn place(&self) -> &Utf8Path {
         match &self.origin {
-            Origin::Dir(dir) => dir,
+            Origin::Dir(dir) | Origin::Whole(dir) => dir,
             Origin::Git(tree) => &tree.repo,
         }
     }
@@ -97,7 +99,7 @@ fn changed(path: &Utf8Path) -> BuildError {
 pub fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
     match &tree.origin {
         Origin::Dir(dir) => {
-            copy_without(dir, Utf8Path::new(""), &Leftovers::of(dir), to)?;
+            copy_without(dir, Utf8Path::new(""), Some(&Leftovers::of(dir)), to)?;
             match content_hash(to)? == tree.hash {
                 true => Ok(()),
                 false => Err(changed(dir)),
@@ -110,6 +112,8 @@ pub fn copy(tree: &Tree, to: &Utf8Path) -> Result<(), BuildError> {
             let now = fs::FileTimes::new().set_modified(std::time::SystemTime::now());
             same_times(to, now)
         }
+        // It was verified when it was fetched, and has the times of the checkout.
+        Origin::Whole(dir) => copy_dir(dir, to),
     }
 }
 
@@ -130,22 +134,22 @@ pub(super) fn same_times(dir: &Utf8Path, times: fs::FileTimes) -> Result<(), Bui
     Ok(())
 }
 
-/// Copies all of a directory to the new directory `to`, but for version control's own.
+/// Copies all of a directory to the new directory `to`.
 pub(super) fn copy_dir(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
-    copy_without(from, Utf8Path::new(""), &Leftovers::default(), to)
+    copy_without(from, Utf8Path::new(""), None, to)
 }
 
 fn copy_without(
     from: &Utf8Path,
     below: &Utf8Path,
-    left: &Leftovers,
+    left: Option<&Leftovers>,
     to: &Utf8Path,
 ) -> Result<(), BuildError> {
     fs::create_dir(to).doing("create", to)?;
     for entry in from.read_dir_utf8().doing("read", from)? {
         let entry = entry.doing("read", from)?;
         let below = below.join(entry.file_name());
-        if is_ignored(entry.path()) || left.contains(&below) {
+        if left.is_some_and(|left| is_ignored(entry.path()) || left.contains(&below)) {
             continue;
         }
         let (path, target) = (entry.path(), to.join(entry.file_name()));
@@ -190,6 +194,15 @@ pub(super) fn copy_series(series: &Series, to: &Utf8Path) -> Result<Vec<Utf8Path
         names.push(Utf8PathBuf::from(patch.name));
     }
     Ok(names)
+}
+
+/// Copies a series as it is into the directory `to`, where it keeps its name. Blocks.
+pub fn keep_series(series: &Series, to: &Utf8Path) -> Result<(), BuildError> {
+    let kept = series::copy(&series.path, to)?;
+    match series::hash(&kept)? == series.hash {
+        true => Ok(()),
+        false => Err(changed(&series.path)),
+    }
 }
 
 /// Applies the patches (below `patches`) to `tree`, in order, without fuzz.

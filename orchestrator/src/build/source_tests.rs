@@ -14,3 +14,25 @@ fn patchs_complaints_are_understood() {
         (None, None)
     );
 }
+
+#[test]
+fn a_whole_tree_is_copied_with_what_a_checkout_would_leave_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Utf8Path::from_path(dir.path()).unwrap();
+    let from = root.join("from");
+    fs::create_dir_all(from.join("target")).unwrap();
+    for file in ["a.c", "target/CACHEDIR.TAG", "target/kept.h"] {
+        fs::write(from.join(file), file).unwrap();
+    }
+    let tree = Tree {
+        origin: Origin::Whole(from.clone()),
+        hash: Key::of("git tree 1", &[b"id"]),
+    };
+    copy(&tree, &root.join("whole")).unwrap();
+    let hash = |dir: &str| content_hash(&root.join(dir)).unwrap();
+    assert!(root.join("whole/target/kept.h").exists());
+    assert_eq!(hash("whole"), hash("from"));
+    let tree = self::tree(&from).unwrap();
+    copy(&tree, &root.join("plain")).unwrap();
+    assert!(!root.join("plain/target").exists());
+}

@@ -28,7 +28,7 @@ use super::jobs::{self, JobFailed, internal, port_of, reporter, suite_of};
 use super::{RunError, sources};
 
 /// What drives the kernel's makefiles, for a port's family: the images' own recipe.
-fn script(images: &Utf8Path, port: &Port) -> Utf8PathBuf {
+pub(super) fn script(images: &Utf8Path, port: &Port) -> Utf8PathBuf {
     images.join(&port.family).join("sources/kernel/build.sh")
 }
 

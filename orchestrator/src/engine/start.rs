@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, Built};
 use crate::host::machine::program_version;
+use crate::model::project::BuildKind;
 use crate::model::{CellId, Event, JobKind, Key, Port, StageResult};
 use crate::plan::job::{INPUT_BUILD, INPUT_IMAGE, INPUT_KERNEL, INPUT_SOURCE};
 use crate::plan::{Job, Todo, Work};
@@ -363,6 +364,9 @@ async fn build_side(
     let Work::Build { suite, port, side } = job.work.clone() else {
         return Err(lost());
     };
+    let project = &jobs::suite_of(setup, &suite)?.project;
+    // Where the image has the cases there is nothing to build, and no tree that a node could fetch.
+    let remote = remote.filter(|_| project.build.kind != BuildKind::Installed);
     let source = jobs::suite_of(setup, &suite)?.source(side);
     let tree = jobs::tree(setup, source, &job.name, bus).await?;
     let mut known = vec![(INPUT_SOURCE, &tree.hash)];
@@ -371,7 +375,7 @@ async fn build_side(
     if let Some(built) = build::cached(&setup.dirs.cache, &key) {
         return Ok((built, None));
     }
-    if let (Some(remote), Some(image), build::Origin::Dir(_)) = (remote, image, &tree.origin) {
+    if let (Some(remote), Some(image)) = (remote, image) {
         let sysroot = (image.sysroot_key(), image.sysroot_dir());
         let watch = Watch::of(bus, cancel);
         let made = remote.build(setup, job, &tree, sysroot, &watch).await;
@@ -389,7 +393,7 @@ async fn build_side(
     Ok((jobs::build(setup, what, bus).await?, None))
 }
 
-/// Builds a kernel on a node. A revision of a repository is built here: nodes have no repository.
+/// Builds a kernel on a node. One that comes with a disk is built here, where the release is.
 async fn remote_kernel(
     setup: &Setup,
     job: Job,
@@ -409,17 +413,9 @@ async fn remote_kernel(
     if let Some(built) = build::kernel::cached(&setup.dirs.cache, &key) {
         return Ok((built.into(), None));
     }
-    match tree.origin {
-        build::Origin::Dir(_) => {
-            let watch = Watch::of(bus, cancel);
-            let made = remote.kernel(setup, job, &tree, &version, &watch).await;
-            made.map(|(built, took)| (built.into(), Some(took)))
-        }
-        build::Origin::Git(_) => {
-            let built = kernels::build(setup, job, tree, &version, bus).await;
-            built.map(|built| (built.into(), None))
-        }
-    }
+    let watch = Watch::of(bus, cancel);
+    let made = remote.kernel(setup, job, &tree, &version, &watch).await;
+    made.map(|(built, took)| (built.into(), Some(took)))
 }
 
 fn interrupted() -> JobFailed {

@@ -6,10 +6,10 @@
 //!
 //! Applying is not done here.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 
-use camino::{Utf8Component, Utf8Path};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::files::FileError;
 use crate::model::Key;
@@ -66,6 +66,29 @@ pub fn hash(path: &Utf8Path) -> Result<Key, FileError> {
     }
     parts.push(&own);
     Ok(Key::of("series 1", &parts))
+}
+
+/// Copies a series into a directory: its own file under the name that it has, and beside it the patches that
+/// it names. Gives the copy's path.
+pub fn copy(path: &Utf8Path, to: &Utf8Path) -> Result<Utf8PathBuf, FileError> {
+    let own = read_bounded(path)?;
+    let patches = match is_mails(&own) {
+        true => Vec::new(),
+        false => read(path)?,
+    };
+    let kept = to.join(path.file_name().unwrap_or("series"));
+    let mut files = vec![(kept.clone(), own)];
+    files.extend(patches.into_iter().map(|p| (to.join(p.name), p.bytes)));
+    for (file, bytes) in files {
+        let failed = |cause| FileError {
+            what: "write",
+            path: file.clone(),
+            cause,
+        };
+        fs::create_dir_all(file.parent().unwrap_or(to)).map_err(failed)?;
+        fs::write(&file, bytes).map_err(failed)?;
+    }
+    Ok(kept)
 }
 
 /// The patches that a quilt series names. Comments, empty lines and what follows a patch's name
@@ -226,6 +249,28 @@ mod tests {
         assert_eq!(key, hash(&other).unwrap());
         let (_keep3, other) = write(&MAILS.replace("+2", "+3"));
         assert_ne!(key, hash(&other).unwrap());
+    }
+
+    #[test]
+    fn a_copy_has_the_identity_of_its_series() {
+        let (keep, path) = write("fix/one.patch -p1\n# no\ntwo.patch\n");
+        std::fs::create_dir(path.with_file_name("fix")).unwrap();
+        for name in ["fix/one.patch", "two.patch", "three.patch"] {
+            std::fs::write(path.with_file_name(name), name).unwrap();
+        }
+        let to = path.with_file_name("to");
+        assert_eq!(
+            hash(&copy(&path, &to).unwrap()).unwrap(),
+            hash(&path).unwrap()
+        );
+        assert!(!to.join("three.patch").exists());
+        let (_keep2, mails) = write(MAILS);
+        let to = path.with_file_name("mails");
+        assert_eq!(
+            hash(&copy(&mails, &to).unwrap()).unwrap(),
+            hash(&mails).unwrap()
+        );
+        drop(keep);
     }
 
     #[test]

@@ -19,7 +19,7 @@ const OLD: Duration = Duration::from_secs(315_532_800);
 /// Makes the tree at `to`. A tree that the cache unpacked is shared with it by hard links, which
 /// takes seconds and no room; any other is copied.
 pub(super) fn place(tree: &Tree, cache: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
-    if let Origin::Dir(dir) = &tree.origin
+    if let Origin::Dir(dir) | Origin::Whole(dir) = &tree.origin
         && dir.starts_with(cache)
     {
         return link(dir, to);

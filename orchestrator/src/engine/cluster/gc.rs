@@ -70,6 +70,7 @@ fn named(run: &Utf8Path, keep: &mut BTreeSet<Name>) -> Result<(), RunError> {
             (Kind::Builds, order.build),
             (Kind::Builds, order.kernel),
             (Kind::Trees, order.tree),
+            (Kind::Trees, order.files),
         ];
         keep.extend(
             named

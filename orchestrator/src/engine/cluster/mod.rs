@@ -17,6 +17,7 @@
 //!   those before it write nothing more: neither events nor a result.
 //! - What is a fault of the node is no result: the job goes to another node.
 
+mod files;
 mod gc;
 mod news;
 mod node;

@@ -17,12 +17,14 @@ use crate::engine::{RunError, kernels};
 use crate::host::dirs::Dirs;
 use crate::host::machine::{program_identity, program_version};
 use crate::image::cache;
+use crate::model::project::Source;
 use crate::model::{CellId, Key, StageResult};
 use crate::plan::Work;
 use crate::plan::job::{INPUT_IMAGE, INPUT_SOURCE};
 use crate::store::artifacts::{Artifacts, Fetched, Kind, NodeCache};
 use crate::store::events::{self, EventLog};
 
+use super::files;
 use super::news;
 use super::order::{self, BatchFile, Ended, JobDir, JobOrder, JobResult};
 
@@ -190,13 +192,27 @@ impl Node<'_> {
         })
     }
 
-    async fn tree(&self, key: &Key) -> Result<(Fetched, Tree), JobFailed> {
+    async fn tree(&self, key: &Key, source: &Source) -> Result<(Fetched, Tree), JobFailed> {
         let got = self.get(Kind::Trees, key).await?;
-        let tree = Tree {
-            origin: Origin::Dir(utf8(&got.dir)?),
-            hash: key.clone(),
+        let dir = utf8(&got.dir)?;
+        // What names a git tree is no hash of a directory's.
+        let origin = match source.git {
+            Some(_) => Origin::Whole(dir),
+            None => Origin::Dir(dir),
         };
-        Ok((got, tree))
+        let hash = key.clone();
+        Ok((got, Tree { origin, hash }))
+    }
+
+    /// The setup with the files that came with the order in their places.
+    async fn setup_with_files(&self) -> Result<(Option<Fetched>, Setup), JobFailed> {
+        let mut setup = self.setup.clone();
+        let Some(key) = &self.order.files else {
+            return Ok((None, setup));
+        };
+        let got = self.get(Kind::Trees, key).await?;
+        files::place(&mut setup, &self.order.job.work, &utf8(&got.dir)?);
+        Ok((Some(got), setup))
     }
 
     async fn build(&self) -> Result<Ended, JobFailed> {
@@ -208,7 +224,11 @@ impl Node<'_> {
         let lost = || internal("an order without its inputs".to_owned());
         let sysroot_key = order.sysroot.as_ref().ok_or_else(lost)?;
         let sysroot = self.get(Kind::Sysroots, sysroot_key).await?;
-        let (_held, tree) = self.tree(order.tree.as_ref().ok_or_else(lost)?).await?;
+        let source = jobs::suite_of(setup, suite)?.source(*side);
+        let (_held, tree) = self
+            .tree(order.tree.as_ref().ok_or_else(lost)?, source)
+            .await?;
+        let (_files, setup) = self.setup_with_files().await?;
         let mut job = order.job.clone();
         let known = [(INPUT_SOURCE, &tree.hash), (INPUT_IMAGE, sysroot_key)];
         let key = job.key_with(&known).cloned().ok_or_else(lost)?;
@@ -221,18 +241,22 @@ impl Node<'_> {
             tree,
             sysroot: utf8(&sysroot.dir)?,
         };
-        jobs::build(setup, what, &self.bus).await?;
+        jobs::build(&setup, what, &self.bus).await?;
         self.hand_in(&key).await
     }
 
     async fn kernel(&self) -> Result<Ended, JobFailed> {
         let lost = || internal("an order without its inputs".to_owned());
-        let (_held, tree) = self
-            .tree(self.order.tree.as_ref().ok_or_else(lost)?)
-            .await?;
+        let Work::Kernel { suite, side, .. } = &self.order.job.work else {
+            return Err(internal("no kernel".to_owned()));
+        };
+        let source = jobs::suite_of(&self.setup, suite)?.kernel_source(*side);
+        let key = self.order.tree.as_ref().ok_or_else(lost)?;
+        let (_held, tree) = self.tree(key, source.ok_or_else(lost)?).await?;
+        let (_files, setup) = self.setup_with_files().await?;
         let job = self.order.job.clone();
         let version = self.order.version.clone();
-        let built = kernels::build(&self.setup, job, tree, &version, &self.bus).await?;
+        let built = kernels::build(&setup, job, tree, &version, &self.bus).await?;
         self.hand_in(&built.key).await
     }
 

@@ -52,6 +52,9 @@ pub struct JobOrder {
     pub kernel: Option<Key>,
     /// The hash of the source tree, for a build.
     pub tree: Option<Key>,
+    /// What a build reads beyond its tree: see `files.rs`.
+    #[serde(default)]
+    pub files: Option<Key>,
     /// The source's version, for a kernel.
     pub version: String,
     /// By how much limits are stretched.

@@ -20,6 +20,7 @@ use crate::plan::{Job, Work};
 use crate::store::artifacts::{Artifacts, Kind, Name, NodeCache};
 use crate::store::runs::RunDir;
 
+use super::files;
 use super::news::News;
 use super::order::{self, Ended, JobDir, JobOrder, JobResult, Setting};
 use super::progress::{Progress, Watch, seen};
@@ -133,6 +134,7 @@ impl Remote {
             build: None,
             kernel: None,
             tree: None,
+            files: None,
             version: String::new(),
             slowness: 1.0,
             took: Vec::new(),
@@ -182,6 +184,7 @@ impl Remote {
         let mut order = self.order(setup, job);
         order.sysroot = Some(sysroot.0.clone());
         self.with_tree(setup, &mut order, tree).await?;
+        self.with_files(setup, &mut order).await?;
         let took = self.made(order, watch).await?;
         self.fetch(&key).await?;
         let built = build::cached(&setup.dirs.cache, &key).ok_or_else(lost)?;
@@ -201,6 +204,7 @@ impl Remote {
         let mut order = self.order(setup, job);
         version.clone_into(&mut order.version);
         self.with_tree(setup, &mut order, tree).await?;
+        self.with_files(setup, &mut order).await?;
         let took = self.made(order, watch).await?;
         self.fetch(&key).await?;
         let built = build::kernel::cached(&setup.dirs.cache, &key).ok_or_else(lost)?;
@@ -225,16 +229,23 @@ impl Remote {
         {
             return Ok(());
         }
-        let tmp = setup.dirs.cache.join("tmp-artifacts");
-        std::fs::create_dir_all(&tmp).map_err(|e| host(format!("cannot create {tmp}: {e}")))?;
-        let work = tempfile::tempdir_in(&tmp).map_err(|e| host(format!("{tmp}: {e}")))?;
-        let to = Utf8PathBuf::from_path_buf(work.path().join("tree"));
-        let to = to.map_err(|p| host(format!("{}: not a UTF-8 path", p.display())))?;
+        let (_work, to) = work_dir(setup, "tree")?;
         let (from, into) = (tree.clone(), to.clone());
         let copied = tokio::task::spawn_blocking(move || build::source::copy(&from, &into)).await;
         let copied = copied.map_err(|e| host(e.to_string()))?;
         copied.map_err(|e| host(e.to_string()))?;
         self.offer(Kind::Trees, &tree.hash, &to).await
+    }
+
+    async fn with_files(&self, setup: &Setup, order: &mut JobOrder) -> Result<(), JobFailed> {
+        let (_work, to) = work_dir(setup, "files")?;
+        let (from, into) = (order.clone(), to.clone());
+        let gathered = tokio::task::spawn_blocking(move || files::gather(&from, &into)).await;
+        if let Some(key) = gathered.map_err(|e| host(e.to_string()))?? {
+            self.offer(Kind::Trees, &key, &to).await?;
+            order.files = Some(key);
+        }
+        Ok(())
     }
 
     async fn made(&self, order: JobOrder, watch: &Watch<'_>) -> Result<Duration, JobFailed> {
@@ -434,6 +445,16 @@ impl Remote {
             }
         }
     }
+}
+
+/// The path of a new directory that goes with the first of these.
+fn work_dir(setup: &Setup, name: &str) -> Result<(tempfile::TempDir, Utf8PathBuf), JobFailed> {
+    let tmp = setup.dirs.cache.join("tmp-artifacts");
+    std::fs::create_dir_all(&tmp).map_err(|e| host(format!("cannot create {tmp}: {e}")))?;
+    let work = tempfile::tempdir_in(&tmp).map_err(|e| host(format!("{tmp}: {e}")))?;
+    let to = Utf8PathBuf::from_path_buf(work.path().join(name));
+    let to = to.map_err(|p| host(format!("{}: not a UTF-8 path", p.display())))?;
+    Ok((work, to))
 }
 
 /// What a cell needs, and where it is on this machine.

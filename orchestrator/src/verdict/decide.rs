@@ -143,7 +143,7 @@ fn explanations(
             (_, Class::Gone) => "only the baseline has it".to_owned(),
             (What::Quiet, _) => "an accident".to_owned(),
             (What::Flake, _) => "a flake".to_owned(),
-            (What::Broken, _) => "it fails everywhere".to_owned(),
+            (What::Broken, _) => "a failure everywhere".to_owned(),
             (What::SomePorts | What::SomeCells, _) => "several ports, no known reason".to_owned(),
             (What::Region(number), _) => {
                 let Some(region) = explainer.scales.regions.get(usize::from(number)) else {

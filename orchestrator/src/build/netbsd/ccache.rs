@@ -1,22 +1,22 @@
 //! Compilers through ccache, where the host has it: what was compiled once, for whichever project, port or
 //! revision, is not compiled again.
 //!
-//! No part of a stage's key: what comes out is the same with it and without it. The host's compilers are named
+//! No part of a stage's key: what comes out is the same with it and without it. Compilers are programs of
+//! ours, each of one word: the tree's `mkdep` takes all of `CC` for the name of a program. The host's are named
 //! by the environment, the tree's own by a `mk.conf` of ours.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::build::error::{BuildError, Doing};
 use crate::host::files;
 
-/// The tree's makefiles set these after they have read `mk.conf`, so they are set as on make's command line:
-/// nothing overrides that, and makes below hear of it. Names are left for the makefiles to fill in.
-const OVERRIDES: &str = "\
-.MAKEFLAGS: TOOL_CC.gcc='ccache $${TOOLDIR}/bin/$${MACHINE_GNU_PLATFORM}-gcc'
-.MAKEFLAGS: TOOL_CXX.gcc='ccache $${TOOLDIR}/bin/$${MACHINE_GNU_PLATFORM}-c++'
-";
+/// The tree's compilers: the makefiles' variable, and how their names end in the tools' directory. The
+/// makefiles set these after they have read `mk.conf`, so they are set as on make's command line: nothing
+/// overrides that, and makes below hear of it.
+const TREES: [(&str, &str); 2] = [("TOOL_CC.gcc", "gcc"), ("TOOL_CXX.gcc", "c++")];
 
 /// The host's compilers, as `build.sh` names them, and what they are where nobody says.
 const HOSTS: [(&str, &str); 2] = [("HOST_CC", "cc"), ("HOST_CXX", "c++")];
@@ -27,6 +27,8 @@ pub(super) struct Ccache {
     /// Where it is.
     pub dir: Utf8PathBuf,
     conf: Utf8PathBuf,
+    programs: Utf8PathBuf,
+    tools: Utf8PathBuf,
 }
 
 impl Ccache {
@@ -39,37 +41,71 @@ impl Ccache {
     ) -> Option<Self> {
         let there = files::find_program("ccache").is_some();
         let wanted = !env.contains_key("CCACHE_DISABLE");
-        (there && wanted).then(|| Self {
-            dir: netbsd.join("ccache"),
-            conf: port.join("ccache.mk"),
-        })
+        (there && wanted).then(|| Self::at(netbsd, port))
     }
 
-    /// Makes its directory and the file that names the compilers. A `mk.conf` of the project's is read first.
+    fn at(netbsd: &Utf8Path, port: &Utf8Path) -> Self {
+        Self {
+            dir: netbsd.join("ccache"),
+            conf: port.join("ccache.mk"),
+            programs: port.join("ccache.bin"),
+            tools: port.join("tools"),
+        }
+    }
+
+    /// Makes its directory, the compilers, and the file that names them. A `mk.conf` of the project's is read
+    /// first.
     pub fn prepare(&self, env: &BTreeMap<String, String>) -> Result<(), BuildError> {
-        std::fs::create_dir_all(&self.dir).doing("create", &self.dir)?;
+        for dir in [&self.dir, &self.programs] {
+            std::fs::create_dir_all(dir).doing("create", dir)?;
+        }
         let theirs = env.get("MAKECONF");
-        let theirs = theirs.map_or(String::new(), |file| format!(".include \"{file}\"\n"));
-        let text = format!("{theirs}{OVERRIDES}");
-        files::write_atomic(&self.conf, text.as_bytes())
-            .map_err(std::io::Error::other)
-            .doing("write", &self.conf)
+        let mut text = theirs.map_or(String::new(), |file| format!(".include \"{file}\"\n"));
+        for (variable, name) in TREES {
+            // What is in front of the name is the port's, and known once the tools are there.
+            let call = format!(
+                "for cc in {}/bin/*-{name}; do exec ccache \"$cc\" \"$@\"; done",
+                self.tools
+            );
+            let program = self.program(name, &call)?;
+            text.push_str(&format!(".MAKEFLAGS: {variable}={program}\n"));
+        }
+        for (variable, plain) in HOSTS {
+            let word = env.get(variable).map_or(plain, String::as_str);
+            let word = word.split_whitespace().next().unwrap_or(plain);
+            self.program(variable, &format!("exec ccache {word} \"$@\""))?;
+        }
+        write(&self.conf, &text)
+    }
+
+    /// Writes a program of one line.
+    fn program(&self, name: &str, line: &str) -> Result<Utf8PathBuf, BuildError> {
+        let path = self.programs.join(name);
+        let text = format!("#!/bin/sh\n{line}\n");
+        // A build that runs may be reading it.
+        if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(path);
+        }
+        write(&path, &text)?;
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).doing("make executable", &path)?;
+        Ok(path)
     }
 
     /// What a build's environment has more with it.
     pub fn add_to(&self, env: &mut BTreeMap<String, String>) {
-        for (name, plain) in HOSTS {
-            let word = env.remove(name).unwrap_or_else(|| plain.to_owned());
-            let already = word
+        for (name, _) in HOSTS {
+            let words = env.remove(name).unwrap_or_default();
+            let already = words
                 .split_whitespace()
                 .next()
-                .is_some_and(|w| w.ends_with("ccache"));
-            let word = if already {
-                word
-            } else {
-                format!("ccache {word}")
+                .is_some_and(|w| w.ends_with("ccache") || w.starts_with(self.programs.as_str()));
+            let words = match words.trim_start().split_once(char::is_whitespace) {
+                _ if already => words,
+                Some((_, rest)) => format!("{} {rest}", self.programs.join(name)),
+                None => self.programs.join(name).into_string(),
             };
-            env.insert(name.to_owned(), word);
+            env.insert(name.to_owned(), words);
         }
         let conf = self.conf.to_string();
         env.insert("MAKECONF".to_owned(), conf);
@@ -84,18 +120,22 @@ impl Ccache {
     }
 }
 
+fn write(path: &Utf8Path, text: &str) -> Result<(), BuildError> {
+    files::write_atomic(path, text.as_bytes())
+        .map_err(std::io::Error::other)
+        .doing("write", path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn compilers_are_named_through_it_and_the_projects_words_stay() {
         let keep = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(keep.path()).unwrap();
-        let ccache = Ccache {
-            dir: dir.join("ccache"),
-            conf: dir.join("ccache.mk"),
-        };
+        let ccache = Ccache::at(dir, &dir.join("port"));
         let mut env: BTreeMap<String, String> = [
             ("HOST_CXX", "g++ -std=gnu++98 -w"),
             ("MAKECONF", "/etc/mk.conf"),
@@ -105,18 +145,57 @@ mod tests {
         .into();
         ccache.prepare(&env).unwrap();
         let text = std::fs::read_to_string(&ccache.conf).unwrap();
-        assert!(
-            text.starts_with(".include \"/etc/mk.conf\"\n.MAKEFLAGS: TOOL_CC.gcc="),
-            "{text}"
+        let programs = dir.join("port/ccache.bin");
+        assert_eq!(
+            text,
+            format!(
+                ".include \"/etc/mk.conf\"\n.MAKEFLAGS: TOOL_CC.gcc={programs}/gcc\n\
+                 .MAKEFLAGS: TOOL_CXX.gcc={programs}/c++\n"
+            )
         );
         ccache.add_to(&mut env);
-        assert_eq!(env["HOST_CC"], "ccache cc");
-        assert_eq!(env["HOST_CXX"], "ccache g++ -std=gnu++98 -w");
+        assert_eq!(env["HOST_CC"], format!("{programs}/HOST_CC"));
+        assert_eq!(
+            env["HOST_CXX"],
+            format!("{programs}/HOST_CXX -std=gnu++98 -w")
+        );
         assert_eq!(env["MAKECONF"], ccache.conf.as_str());
         assert_eq!(env["CCACHE_DIR"], ccache.dir.as_str());
         // Once is enough.
+        let once = env.clone();
         ccache.add_to(&mut env);
-        assert_eq!(env["HOST_CC"], "ccache cc");
+        assert_eq!(env, once);
+    }
+
+    #[test]
+    fn each_compiler_is_a_program_of_one_word() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(keep.path()).unwrap();
+        let ccache = Ccache::at(dir, &dir.join("port"));
+        let env = [("HOST_CXX".to_owned(), "g++ -w".to_owned())].into();
+        ccache.prepare(&env).unwrap();
+        // A ccache that says what it was called with, and the tree's compiler as the tools have it.
+        let path = dir.join("path");
+        for (file, text) in [
+            (path.join("ccache"), "#!/bin/sh\necho \"$@\"\n"),
+            (ccache.tools.join("bin/x--netbsd-gcc"), ""),
+            (ccache.tools.join("bin/x--netbsd-gcc-4.5"), ""),
+        ] {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let said = |name: &str| {
+            let mut command = Command::new(ccache.programs.join(name));
+            let command = command
+                .args(["-c", "a b.c"])
+                .env("PATH", format!("{path}:/usr/bin:/bin"));
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        let tree = format!("{}/bin/x--netbsd-gcc -c a b.c\n", ccache.tools);
+        assert_eq!(said("gcc"), tree);
+        assert_eq!(said("HOST_CC"), "cc -c a b.c\n");
+        assert_eq!(said("HOST_CXX"), "g++ -c a b.c\n");
     }
 
     #[test]

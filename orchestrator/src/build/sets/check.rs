@@ -107,11 +107,18 @@ pub fn infer(lists: &Lists, port: &Machine, files: &BTreeSet<String>) -> BTreeSe
                 }
             }
         }
-        let next: BTreeSet<String> = seen
-            .into_iter()
-            .filter(|(_, [absent, present])| *present > 0 && present >= absent)
-            .map(|(condition, _)| condition.to_owned())
-            .collect();
+        seen.retain(|_, [absent, present]| *present > 0 && *present >= *absent);
+        // Of `gcc=4` and `gcc=45` one is true; many files are under both.
+        let share = |[absent, present]: [usize; 2]| present as f64 / (absent + present) as f64;
+        let is_best = |condition: &str| match condition.split_once('=') {
+            Some((name, _)) => seen.iter().all(|(other, count)| {
+                other.split_once('=').is_none_or(|(n, _)| n != name)
+                    || share(*count) <= share(seen[condition])
+            }),
+            None => true,
+        };
+        let conditions = seen.keys().filter(|condition| is_best(condition));
+        let next: BTreeSet<String> = conditions.map(|c| (*c).to_owned()).collect();
         if next == on {
             break;
         }

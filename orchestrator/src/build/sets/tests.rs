@@ -486,3 +486,24 @@ proptest! {
         prop_assert!(found.sets.extra.len() + found.metalog.missing.len() <= text.lines().count());
     }
 }
+
+#[test]
+fn of_two_values_of_a_condition_one_is_fulfilled() {
+    let lines = [
+        "./both1\tp\tgcc=4",
+        "./both2\tp\tgcc=4",
+        "./older\tp\tgcc=4",
+        "./both1\tp\tgcc=45",
+        "./both2\tp\tgcc=45",
+        "./newer\tp\tgcc=45",
+        "./other\tp\tabi=1",
+    ];
+    let lists = Lists {
+        files: [("comp/mi".to_owned(), lines.map(str::to_owned).into())].into(),
+    };
+    let files = ["./both1", "./both2", "./newer", "./other"];
+    let files = files.map(str::to_owned).into();
+    let on = infer(&lists, &port("one"), &files);
+    assert_eq!(on, ["abi=1", "gcc=45"].map(str::to_owned).into());
+    assert!(check(&lists, &port("one"), &files, &on).is_empty());
+}

@@ -76,6 +76,16 @@ pub fn check(
 /// it are. What `make` would say of its variables is better knowledge; this needs no tools. A
 /// condition all of whose files are gone is taken for switched off.
 pub fn infer(lists: &Lists, port: &Machine, files: &BTreeSet<String>) -> BTreeSet<String> {
+    infer_with(lists, port, files, &BTreeSet::new())
+}
+
+/// The same where a check has said of some files that no line counts that names them.
+pub(super) fn infer_with(
+    lists: &Lists,
+    port: &Machine,
+    files: &BTreeSet<String>,
+    unlisted: &BTreeSet<String>,
+) -> BTreeSet<String> {
     let words = Words::of(port, files.iter().map(String::as_str));
     let mut on = BTreeSet::new();
     let mut packed = [0_usize; 2];
@@ -88,7 +98,7 @@ pub fn infer(lists: &Lists, port: &Machine, files: &BTreeSet<String>) -> BTreeSe
                 continue;
             }
             let path = words.real(entry.path);
-            let plain = files.contains(&path);
+            let plain = files.contains(&path) && !unlisted.contains(&path);
             let gz = entry.is_page() && files.contains(&format!("{path}.gz"));
             packed[0] += usize::from(plain && entry.is_page());
             packed[1] += usize::from(gz);

@@ -16,7 +16,7 @@ use std::fmt;
 
 use super::analogy::{Neighbours, debugged};
 use super::apply::{obsolete_package, place, unversioned, written};
-use super::check::{Mismatch, check, infer};
+use super::check::{Mismatch, check, infer_with};
 use super::diff::Edits;
 use super::lists::{Class, Lists, Words, entry, is_shared};
 use super::machine::Machine;
@@ -148,7 +148,7 @@ impl<'a> Maker<'a> {
                 .union(&wanted.mismatch.missing)
                 .cloned()
                 .collect();
-            let on = infer(lists, &wanted.port, &asked_for);
+            let on = infer_with(lists, &wanted.port, &asked_for, &wanted.mismatch.extra);
             let packed = on.contains("manz");
             let as_listed = |path: &String| {
                 let path = words.listed(path);

@@ -507,3 +507,30 @@ fn of_two_values_of_a_condition_one_is_fulfilled() {
     assert_eq!(on, ["abi=1", "gcc=45"].map(str::to_owned).into());
     assert!(check(&lists, &port("one"), &files, &on).is_empty());
 }
+
+#[test]
+fn a_check_knows_better_which_conditions_are_fulfilled() {
+    let mut run = Run::new(&["one"]);
+    // Most files of the condition are there, and the build says that its lines do not count.
+    let paths = ["./usr/lib/half/libg.a", "./usr/lib/half/libh.a"];
+    let list = run.lists.files.get_mut("comp/md.one").unwrap();
+    list.extend(paths.map(|path| format!("{path}\t\tcomp-c-lib\t\tcompat,gcccmds")));
+    run.install(&["one"], &paths);
+    let (port, files) = run.ports[0].clone();
+    assert!(infer(&run.lists, &port, &files).contains("gcccmds"));
+    let said = Wanted {
+        port,
+        mismatch: Mismatch {
+            extra: paths.map(str::to_owned).into(),
+            ..Mismatch::default()
+        },
+        files,
+    };
+    let proposal = propose(&run.lists, &[said]);
+    assert!(proposal.left.is_empty(), "{:?}", proposal.left);
+    let changed = changed(&proposal);
+    let words: Vec<&str> = changed.split_whitespace().collect();
+    let expected = "+++ b/distrib/sets/lists/comp/md.one +./usr/lib/half/libg.a comp-c-lib compat \
+                    +./usr/lib/half/libh.a comp-c-lib compat";
+    assert_eq!(words.join(" "), expected);
+}

@@ -17,9 +17,14 @@ pub struct Abi {
     pub bits: u8,
     /// Whether its bytes are in big-endian order.
     pub big: bool,
-    /// `e_machine`
+    /// `e_machine`; [`SPARC`] for both forms of 32-bit SPARC.
     pub machine: u16,
 }
+
+/// `EM_SPARC`.
+const SPARC: u16 = 2;
+/// `EM_SPARC32PLUS`: the same for CPUs of 64 bits. One link takes both, and compat libraries have both.
+const SPARC_PLUS: u16 = 18;
 
 impl fmt::Display for Abi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +60,11 @@ pub fn header(bytes: &[u8]) -> Option<Abi> {
     let machine = match big {
         true => u16::from_be_bytes(machine),
         false => u16::from_le_bytes(machine),
+    };
+    let machine = if machine == SPARC_PLUS {
+        SPARC
+    } else {
+        machine
     };
     Some(Abi { bits, big, machine })
 }
@@ -185,6 +195,16 @@ ARCHDIR_SUBDIR=\tpdp64/64 pdp64/o32
         head[18..].copy_from_slice(&[0, 43]);
         let told = header(&head).unwrap().to_string();
         assert_eq!(told, "64 bits, big-endian, ELF machine 43");
+        let sparc = |machine| {
+            let mut head = *b"\x7fELF\x01\x02\x01\0\0\0\0\0\0\0\0\0\0\x03\0\0";
+            head[19] = machine;
+            header(&head).unwrap()
+        };
+        assert_eq!(
+            sparc(18),
+            sparc(2),
+            "compat libraries of sparc64 are a mixture"
+        );
         assert_eq!(header(&head[..19]), None);
         assert_eq!(header(b"!<arch>\n0123456789abcdef"), None);
     }

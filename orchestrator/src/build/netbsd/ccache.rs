@@ -1,9 +1,11 @@
 //! Compilers through ccache, where the host has it: what was compiled once, for whichever project, port or
 //! revision, is not compiled again.
 //!
-//! No part of a stage's key: what comes out is the same with it and without it. Compilers are programs of
-//! ours, each of one word: the tree's `mkdep` takes all of `CC` for the name of a program. The host's are named
-//! by the environment, the tree's own by a `mk.conf` of ours.
+//! No part of a stage's key: what comes out is the same with it and without it. A `mk.conf` of ours names the
+//! tree's compilers, each a program of one word: the tree's `mkdep` takes all of `CC` for the name of a program.
+//!
+//! Deliberately not here: the host's compilers. The tools' configure scripts refuse to go on with another one
+//! than they began with, so that a host which gets ccache, or loses it, could not update what it has built.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,9 +19,6 @@ use crate::host::files;
 /// makefiles set these after they have read `mk.conf`, so they are set as on make's command line: nothing
 /// overrides that, and makes below hear of it.
 const TREES: [(&str, &str); 2] = [("TOOL_CC.gcc", "gcc"), ("TOOL_CXX.gcc", "c++")];
-
-/// The host's compilers, as `build.sh` names them, and what they are where nobody says.
-const HOSTS: [(&str, &str); 2] = [("HOST_CC", "cc"), ("HOST_CXX", "c++")];
 
 /// A cache of what compilers made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,11 +69,6 @@ impl Ccache {
             let program = self.program(name, &call)?;
             text.push_str(&format!(".MAKEFLAGS: {variable}={program}\n"));
         }
-        for (variable, plain) in HOSTS {
-            let word = env.get(variable).map_or(plain, String::as_str);
-            let word = word.split_whitespace().next().unwrap_or(plain);
-            self.program(variable, &format!("exec ccache {word} \"$@\""))?;
-        }
         write(&self.conf, &text)
     }
 
@@ -94,19 +88,6 @@ impl Ccache {
 
     /// What a build's environment has more with it.
     pub fn add_to(&self, env: &mut BTreeMap<String, String>) {
-        for (name, _) in HOSTS {
-            let words = env.remove(name).unwrap_or_default();
-            let already = words
-                .split_whitespace()
-                .next()
-                .is_some_and(|w| w.ends_with("ccache") || w.starts_with(self.programs.as_str()));
-            let words = match words.trim_start().split_once(char::is_whitespace) {
-                _ if already => words,
-                Some((_, rest)) => format!("{} {rest}", self.programs.join(name)),
-                None => self.programs.join(name).into_string(),
-            };
-            env.insert(name.to_owned(), words);
-        }
         let conf = self.conf.to_string();
         env.insert("MAKECONF".to_owned(), conf);
         for (name, value) in [
@@ -154,17 +135,10 @@ mod tests {
             )
         );
         ccache.add_to(&mut env);
-        assert_eq!(env["HOST_CC"], format!("{programs}/HOST_CC"));
-        assert_eq!(
-            env["HOST_CXX"],
-            format!("{programs}/HOST_CXX -std=gnu++98 -w")
-        );
+        assert!(!env.contains_key("HOST_CC"));
+        assert_eq!(env["HOST_CXX"], "g++ -std=gnu++98 -w");
         assert_eq!(env["MAKECONF"], ccache.conf.as_str());
         assert_eq!(env["CCACHE_DIR"], ccache.dir.as_str());
-        // Once is enough.
-        let once = env.clone();
-        ccache.add_to(&mut env);
-        assert_eq!(env, once);
     }
 
     #[test]
@@ -172,8 +146,7 @@ mod tests {
         let keep = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(keep.path()).unwrap();
         let ccache = Ccache::at(dir, &dir.join("port"));
-        let env = [("HOST_CXX".to_owned(), "g++ -w".to_owned())].into();
-        ccache.prepare(&env).unwrap();
+        ccache.prepare(&BTreeMap::new()).unwrap();
         // A ccache that says what it was called with, and the tree's compiler as the tools have it.
         let path = dir.join("path");
         for (file, text) in [
@@ -194,8 +167,6 @@ mod tests {
         };
         let tree = format!("{}/bin/x--netbsd-gcc -c a b.c\n", ccache.tools);
         assert_eq!(said("gcc"), tree);
-        assert_eq!(said("HOST_CC"), "cc -c a b.c\n");
-        assert_eq!(said("HOST_CXX"), "g++ -c a b.c\n");
     }
 
     #[test]

@@ -32,6 +32,10 @@ fn healthy_netbsd_consoles_raise_no_alarm() {
     for name in [
         "netbsd-6.99.16-amd64.run1.console",
         "netbsd-6.99.16-sparc64.run1.console",
+        "netbsd-6.99.16-sparc64.usb.console",
+        "netbsd-6.99.16-i386.run1.console",
+        // A disk that answers late is no crash.
+        "netbsd-6.99.16-sparc64.lost-interrupts.console",
     ] {
         assert_eq!(title(&fixture(name)), None, "{name}");
     }

@@ -364,11 +364,10 @@ async fn build_side(
     let Work::Build { suite, port, side } = job.work.clone() else {
         return Err(lost());
     };
-    let project = &jobs::suite_of(setup, &suite)?.project;
+    let tested = jobs::suite_of(setup, &suite)?;
     // Where the image has the cases there is nothing to build, and no tree that a node could fetch.
-    let remote = remote.filter(|_| project.build.kind != BuildKind::Installed);
-    let source = jobs::suite_of(setup, &suite)?.source(side);
-    let tree = jobs::tree(setup, source, &job.name, bus).await?;
+    let remote = remote.filter(|_| tested.project.build.kind != BuildKind::Installed);
+    let tree = jobs::tree(setup, tested.source(side), &job.name, bus).await?;
     let mut known = vec![(INPUT_SOURCE, &tree.hash)];
     known.extend(image.map(|image| (INPUT_IMAGE, image.sysroot_key())));
     let key = job.key_with(&known).cloned().ok_or_else(lost)?;

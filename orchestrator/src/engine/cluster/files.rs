@@ -54,8 +54,8 @@ pub(super) fn gather(order: &JobOrder, to: &Utf8Path) -> Result<Option<Key>, Job
     if let (Work::Kernel { port, .. }, Some(project)) = (&order.job.work, project) {
         let mut wanted: Vec<(Utf8PathBuf, Utf8PathBuf)> = Vec::new();
         for (at, from) in fragments(project, port).into_iter().enumerate() {
-            let name = from.file_name().unwrap_or_default().to_owned();
-            wanted.push((from, to.join(format!("config/{at}")).join(name)));
+            let kept = fragment(to, at, &from);
+            wanted.push((from, kept));
         }
         if let Some(port) = order.resolved.port(port) {
             let from = script(&order.images, port);
@@ -82,16 +82,19 @@ pub(super) fn place(setup: &mut Setup, work: &Work, dir: &Utf8Path) {
             (Work::Kernel { port, .. }, Some(project)) => {
                 place_series(project, dir);
                 let names = fragments(project, port).into_iter().enumerate();
-                let kept = names.map(|(at, from)| {
-                    let name = from.file_name().unwrap_or_default().to_owned();
-                    dir.join(format!("config/{at}")).join(name)
-                });
+                let kept = names.map(|(at, from)| fragment(dir, at, &from));
                 project.build.config = kept.collect();
                 setup.images = dir.join("images");
             }
             _ => {}
         }
     }
+}
+
+/// Where the `at`-th fragment of a kernel's configuration is kept.
+fn fragment(dir: &Utf8Path, at: usize, from: &Utf8Path) -> Utf8PathBuf {
+    let name = from.file_name().unwrap_or_default();
+    dir.join(format!("config/{at}")).join(name)
 }
 
 fn place_series(project: &mut Project, dir: &Utf8Path) {
@@ -141,36 +144,21 @@ mod tests {
         kernel.build.config = vec![place.path("config/{port}.config"), place.path("none")];
         suite.kernel = Some(kernel);
         let planned = series::hash(&place.path("patches/series")).unwrap();
-        JobOrder {
-            format: 1,
-            run: String::new(),
-            job: Job {
-                name: work.to_string(),
-                work,
-                key: None,
-                inputs: [("patches".to_owned(), Some(planned.0))].into(),
-                needs: Vec::new(),
-                todo: Todo::Run,
-                why: String::new(),
-                cores: 1,
-                mem_mib: 1,
-                priority: 1,
-                est: None,
-            },
-            resolved: setup.resolved,
-            images: setup.images,
-            cluster: serde_yaml::from_str("format: 1\nexecutor: slurm\nstore: /s\n").unwrap(),
-            image: None,
-            sysroot: None,
-            build: None,
-            kernel: None,
-            tree: None,
-            files: None,
-            version: String::new(),
-            slowness: 1.0,
-            took: Vec::new(),
-            earlier: Default::default(),
-        }
+        let job = Job {
+            name: work.to_string(),
+            work,
+            key: None,
+            inputs: [("patches".to_owned(), Some(planned.0))].into(),
+            needs: Vec::new(),
+            todo: Todo::Run,
+            why: String::new(),
+            cores: 1,
+            mem_mib: 1,
+            priority: 1,
+            est: None,
+        };
+        let cluster = serde_yaml::from_str("format: 1\nexecutor: slurm\nstore: /s\n").unwrap();
+        JobOrder::new("", job, setup.resolved, &setup.images, &cluster)
     }
 
     fn build(side: Side) -> Work {

@@ -65,6 +65,36 @@ pub struct JobOrder {
     pub earlier: Earlier,
 }
 
+impl JobOrder {
+    /// The order of a job that needs nothing yet.
+    pub(super) fn new(
+        run: &str,
+        job: Job,
+        resolved: Resolved,
+        images: &Utf8Path,
+        cluster: &Cluster,
+    ) -> Self {
+        Self {
+            format: 1,
+            run: run.to_owned(),
+            job,
+            resolved,
+            images: images.to_owned(),
+            cluster: cluster.clone(),
+            image: None,
+            sysroot: None,
+            build: None,
+            kernel: None,
+            tree: None,
+            files: None,
+            version: String::new(),
+            slowness: 1.0,
+            took: Vec::new(),
+            earlier: Earlier::default(),
+        }
+    }
+}
+
 /// `result.json`, or in `refused-N.json` what a node could not do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobResult {

@@ -118,28 +118,10 @@ impl Remote {
             Work::Cell(id) => vec![id.suite.clone()],
             Work::Image { .. } => Vec::new(),
         };
-        JobOrder {
-            format: 1,
-            run: self.0.names.dir.file_name().unwrap_or_default().to_owned(),
-            job,
-            resolved: setup
-                .resolved
-                .clone()
-                .select(&[port], &suite)
-                .located(&self.0.cwd),
-            images: setup.images.clone(),
-            cluster: self.cluster().clone(),
-            image: None,
-            sysroot: None,
-            build: None,
-            kernel: None,
-            tree: None,
-            files: None,
-            version: String::new(),
-            slowness: 1.0,
-            took: Vec::new(),
-            earlier: Default::default(),
-        }
+        let run = self.0.names.dir.file_name().unwrap_or_default();
+        let resolved = setup.resolved.clone().select(&[port], &suite);
+        let resolved = resolved.located(&self.0.cwd);
+        JobOrder::new(run, job, resolved, &setup.images, self.cluster())
     }
 
     /// Puts a directory of the cache into the artifact store, once a run.

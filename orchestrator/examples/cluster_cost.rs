@@ -27,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fallout::model::Event;
 use fallout::store::events;
-use lab::Lab;
+use lab::{Lab, entries};
 use serde_json::Value;
 use tiny::Fallout;
 
@@ -52,11 +52,6 @@ fn seconds(from: SystemTime, to: SystemTime) -> f64 {
         Ok(after) => after.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),
     }
-}
-
-fn entries(dir: PathBuf) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
 }
 
 fn json(path: &Path) -> Value {
@@ -94,14 +89,14 @@ fn costs(run: &Path, state: &Path) -> Vec<Cost> {
     let id = run.file_name().expect("a run");
     let moments = moments(&state.join("fallout/runs").join(id).join("events.jsonl"));
     let mut handed: BTreeMap<String, SystemTime> = BTreeMap::new();
-    for batch in entries(run.join("batches")) {
+    for batch in entries(&run.join("batches")) {
         for name in json(&batch)["jobs"].as_array().expect("jobs") {
             handed.insert(name.as_str().expect("a name").to_owned(), written(&batch));
         }
     }
-    let logs = entries(run.join("logs"));
+    let logs = entries(&run.join("logs"));
     let mut found = Vec::new();
-    for dir in entries(run.to_owned()) {
+    for dir in entries(run) {
         if !dir.join("result.json").exists() {
             continue;
         }
@@ -208,7 +203,7 @@ fn main() {
         while !lab.slurm("squeue", &["--noheader"]).trim().is_empty() {
             std::thread::sleep(Duration::from_millis(200));
         }
-        for run in entries(lab.store().join("jobs")) {
+        for run in entries(&lab.store().join("jobs")) {
             let mut costs = costs(&run, fallout.state.path());
             costs.sort_by(|a, b| a.job.cmp(&b.job));
             for cost in &costs {

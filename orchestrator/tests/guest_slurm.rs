@@ -9,23 +9,12 @@ mod lab;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod tiny;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use lab::Lab;
 use tiny::Fallout;
-
-/// The directories of all jobs in the store.
-fn jobs(lab: &Lab) -> Vec<PathBuf> {
-    let below = |dir: PathBuf| {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|e| e.path()).collect::<Vec<_>>()
-    };
-    let runs = below(lab.store().join("jobs"));
-    let dirs = runs.into_iter().flat_map(below);
-    dirs.filter(|dir| dir.join("order.json").exists()).collect()
-}
 
 fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(240);
@@ -38,8 +27,6 @@ fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
 #[test]
 fn a_run_on_slurm_survives_its_dispatcher_and_ends_with_the_verdict_of_one_machine() {
     if !lab::is_installed() {
-        // ci/setup --with-tests installs it wherever the archive has it.
-        eprintln!("SKIPPED: no slurmctld, slurmd, munged and sbatch on this machine");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -94,7 +81,7 @@ fn a_run_on_slurm_survives_its_dispatcher_and_ends_with_the_verdict_of_one_machi
     let there = tiny::report(&output);
 
     // One build and one cell, each started once, whoever watched them.
-    let jobs = jobs(&lab);
+    let jobs = lab.jobs();
     assert_eq!(jobs.len(), 2);
     for job in &jobs {
         let claims = std::fs::read_dir(job.join("claims")).unwrap().count();
@@ -136,7 +123,6 @@ fn git(dir: &Path, words: &[&str]) -> String {
 #[test]
 fn a_revision_with_a_series_is_built_on_nodes() {
     if !lab::is_installed() {
-        eprintln!("SKIPPED: no slurmctld, slurmd, munged and sbatch on this machine");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -179,7 +165,7 @@ fn a_revision_with_a_series_is_built_on_nodes() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let there = tiny::report(&output);
     // Both sides, each with a build and a cell.
-    let jobs = jobs(&lab);
+    let jobs = lab.jobs();
     assert_eq!(jobs.len(), 4);
     assert!(jobs.iter().all(|job| job.join("result.json").exists()));
     let here = Fallout::new(binary).run(&matrix, 2);

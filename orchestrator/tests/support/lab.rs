@@ -3,12 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whether Slurm is installed here.
+/// Whether Slurm is installed here; says it where it is not. `ci/setup --with-tests` installs it wherever the
+/// archive has it.
 pub fn is_installed() -> bool {
     let places = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
-    ["slurmctld", "slurmd", "munged", "sbatch"]
+    let there = ["slurmctld", "slurmd", "munged", "sbatch"]
         .iter()
-        .all(|program| places.iter().any(|p| Path::new(p).join(program).exists()))
+        .all(|program| places.iter().any(|p| Path::new(p).join(program).exists()));
+    if !there {
+        eprintln!("SKIPPED: no slurmctld, slurmd, munged and sbatch on this machine");
+    }
+    there
+}
+
+/// What is in a directory; nothing in one that is not there.
+pub fn entries(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// A cluster with a store; both end with this.
@@ -51,6 +62,13 @@ impl Lab {
 
     pub fn store(&self) -> PathBuf {
         self.dir.path().join("store")
+    }
+
+    /// The directories of all jobs in the store.
+    pub fn jobs(&self) -> Vec<PathBuf> {
+        let runs = entries(&self.store().join("jobs"));
+        let dirs = runs.iter().flat_map(|run| entries(run));
+        dirs.filter(|dir| dir.join("order.json").exists()).collect()
     }
 
     /// Whether nodes have links that can be cut, and the store over them.

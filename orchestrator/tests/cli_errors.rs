@@ -130,7 +130,7 @@ fn several_typos_at_once() {
 exit 2
 m/small.yaml: 1 suite, 2 ports, 4 cells
 error: m/typo.yaml:3:14: ports[1]: unknown port 'q23': expected one of p64, q32; did you mean 'q32'?
-error: m/typo.yaml:7:5: suites[0].baselnie: unknown field, expected one of name, project, source, patches, build, cases, installed, kernel, kernel_only, system, baseline, passes, order, memory_seed, shards, repeats, timeout, runner, ports; did you mean 'baseline'?
+error: m/typo.yaml:7:5: suites[0].baselnie: unknown field, expected one of name, project, source, patches, build, cases, installed, kernel, kernel_only, system, baseline, passes, order, memory_seed, shards, repeats, timeout, runner, clock, ports; did you mean 'baseline'?
 error: m/typo.yaml:8:5: suites[0].timeout: '20mm' is not a duration: expected for example 90s, 45m or 1h30m
 error: m/typo.yaml:9:5: suites[0].passes: is the text "three", expected a whole number of zero or more
 error: m/empty.yaml: is empty

@@ -104,6 +104,25 @@ fn a_crash_loop_ends_with_evidence() {
     assert_eq!((attempts(cell).len(), missed.count()), (10, 7));
 }
 
+/// Cases that wait for over half an hour of the guest's clock, in a cell that may take eight minutes.
+#[test]
+fn waiting_costs_nothing_on_a_virtual_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let programs = tiny::programs(2, 4, |_| "sleep(250);".to_owned());
+    let fields = ["clock: virtual", "timeout: 8m", "passes: 2"];
+    let matrix = tiny::write(dir.path(), &programs, PORT, &fields, "");
+    let report = Fallout::new(BINARY).run(&matrix, 1);
+    let cell = only_cell(&report);
+    assert_eq!(cell["stage"], "complete", "{}", cell["detail"]);
+    assert_eq!(attempts(cell).len(), 16);
+    for attempt in attempts(cell) {
+        assert_eq!(attempt["outcome"], "passed", "{attempt}");
+        assert!(attempt["duration"]["secs"].as_u64().unwrap() >= 250);
+    }
+    let words = guests(cell)[0]["command"].as_array().unwrap();
+    assert!(words.contains(&"shift=0,sleep=off".into()), "{words:?}");
+}
+
 /// The same set of outcomes whatever the number of guests that share the suite.
 #[test]
 fn shards_do_not_change_the_results() {

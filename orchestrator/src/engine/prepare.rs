@@ -57,20 +57,19 @@ pub(super) struct Parts<'a> {
 pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFailed> {
     let id = parts.id;
     let suite = suite_of(setup, &id.suite)?;
-    let port: &Port = port_of(setup, &id.port)?;
+    let port = suite.guests_on(port_of(setup, &id.port)?);
     let booted = kernels::boots(parts.image, parts.kernel)?;
     let mut versions: BTreeMap<String, String> = booted.versions;
     versions.extend(parts.emulator.map(|v| (EMULATOR.to_owned(), v)));
     Ok(CellJob {
         id: id.clone(),
         key: parts.key,
-        port: port.clone(),
         kernel: booted.kernel.into(),
         initrd: booted.root.into(),
-        ordered: GuestOrder::new(port, &booted.record, parts.snapshots),
+        ordered: GuestOrder::new(&port, &booted.record, parts.snapshots),
         tests: parts.tests.into(),
         cases_root: suite.project.cases_root().to_owned(),
-        runner: runner(suite, port),
+        runner: runner(suite, &port),
         passes: suite.passes,
         order: suite.order,
         memory_seed: suite.memory_seed,
@@ -87,6 +86,7 @@ pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFa
         numbers: Numbers::after(parts.earlier.last_guest()),
         earlier: parts.earlier,
         versions,
+        port,
     })
 }
 

@@ -171,7 +171,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
     Ok(Stage {
         id: id.clone(),
         key: cell_job.key_with(&known).cloned(),
-        port: port.clone(),
+        port: suite.guests_on(port),
         cases_root: suite.project.cases_root().to_owned(),
         image: booted.record,
         kernel: booted.kernel.into(),

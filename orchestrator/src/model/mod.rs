@@ -41,7 +41,7 @@ pub use kernel_option::KernelOption;
 pub use kernel_variant::KernelVariant;
 pub use outcome::{Attempt, Outcome, Purpose, StageResult};
 pub use past::{SeenBefore, Sighting};
-pub use port::{Alternative, Port, Traits};
+pub use port::{Alternative, Clock, Port, Traits};
 pub use problem::Problem;
 pub use project::Project;
 pub use signoff::{Say, SignOff, Waiver};

@@ -38,7 +38,7 @@ pub struct Port {
     /// What its image is made of.
     pub image: ImageSpec,
     /// Whether guest instructions can be counted (`-icount shift=0`): the guest's clock then goes
-    /// by them and by nothing else. Not part of `emulator`, because no cell runs so.
+    /// by them and by nothing else. Not part of `emulator`, because it says what can be asked for.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub icount: bool,
     /// Other emulations of the port, to tell a fault of the emulator from one of the system.
@@ -63,13 +63,50 @@ pub struct Alternative {
     pub cpu: Option<String>,
 }
 
+/// By what the clock of a guest goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// The host's time.
+    #[default]
+    Host,
+    /// The guest's instructions, a nanosecond each; where all in the guest wait, the clock goes to the
+    /// next moment for which something waits, and nobody waits for that.
+    Virtual,
+}
+
+impl Clock {
+    /// Whether it is the host's.
+    pub fn is_host(&self) -> bool {
+        *self == Self::Host
+    }
+}
+
+/// What counts instructions.
+const ICOUNT: &str = "-icount";
+
 impl Port {
     /// The port with its guests' instructions counted: one of them is one nanosecond of the
     /// guest's clock. `None` where that does not work.
     pub fn counted(&self) -> Option<Self> {
+        self.with_icount("shift=0")
+    }
+
+    /// The port with guests on this clock. Where instructions cannot be counted it stays the host's.
+    pub fn on(&self, clock: Clock) -> Self {
+        let moved = match clock {
+            Clock::Host => None,
+            Clock::Virtual => self.with_icount("shift=0,sleep=off"),
+        };
+        moved.unwrap_or_else(|| self.clone())
+    }
+
+    fn with_icount(&self, how: &str) -> Option<Self> {
         let mut port = self.clone();
-        let words = ["-icount", "shift=0"].map(str::to_owned);
-        port.emulator.args.extend(words);
+        let args = &mut port.emulator.args;
+        if !args.iter().any(|word| word == ICOUNT) {
+            args.extend([ICOUNT, how].map(str::to_owned));
+        }
         self.icount.then_some(port)
     }
 
@@ -347,6 +384,16 @@ mod tests {
         let counted = port("").counted().unwrap();
         assert_eq!(counted.emulator.args, ["-icount", "shift=0"]);
         assert_eq!(port(", icount: false").counted(), None);
+    }
+
+    #[test]
+    fn a_virtual_clock_is_where_instructions_can_be_counted() {
+        let (plain, uncounted) = (port(""), port(", icount: false"));
+        let on = plain.on(Clock::Virtual);
+        assert_eq!(on.emulator.args, ["-icount", "shift=0,sleep=off"]);
+        assert_eq!(on.counted(), Some(on.clone()));
+        assert_eq!(plain.on(Clock::Host), plain);
+        assert_eq!(uncounted.on(Clock::Virtual), uncounted);
     }
 
     #[test]

@@ -288,7 +288,10 @@ impl Maker<'_> {
             (INPUT_IMAGE, image),
             (INPUT_BUILD, output.map(|k| k.0)),
             ("emulator", Some(emulator.unwrap_or_default())),
-            ("emulator settings", Some(as_text(&port.emulator))),
+            (
+                "emulator settings",
+                Some(as_text(&suite.guests_on(port).emulator)),
+            ),
             ("runner", Some(runner.to_owned())),
             ("cases", Some(suite.project.cases_root().to_owned())),
             ("passes", Some(suite.passes.to_string())),

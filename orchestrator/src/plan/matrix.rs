@@ -14,7 +14,7 @@ use super::baseline::Baseline;
 use super::kernels::{self, System};
 use super::policy::{Adaptive, Order, Repeats, Shards};
 pub use super::release::{Costs, ReleaseAt};
-use crate::model::KernelOption;
+use crate::model::{Clock, KernelOption};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{
     BuildSpec, Project, Source, check_format, check_guest_path, check_known, check_name,
@@ -157,6 +157,9 @@ pub struct SuiteSpec {
     /// What runs the cases in the guest.
     #[serde(default)]
     pub runner: Runner,
+    /// By what the guests' clocks go.
+    #[serde(default, skip_serializing_if = "Clock::is_host")]
+    pub clock: Clock,
     /// Only these of the matrix's ports; all where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,

@@ -13,7 +13,7 @@ use super::policy::{Adaptive, Order, Repeats, Shards};
 use crate::model::known::Registry;
 use crate::model::problem::Problem;
 use crate::model::project::{BuildKind, Source};
-use crate::model::{KernelOption, Port, PortName, Project, Side};
+use crate::model::{Clock, KernelOption, Port, PortName, Project, Side};
 
 /// A matrix with everything it refers to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +80,9 @@ pub struct Suite {
     pub timeout: Duration,
     /// What runs the cases.
     pub runner: Runner,
+    /// By what the guests' clocks go.
+    #[serde(default, skip_serializing_if = "Clock::is_host")]
+    pub clock: Clock,
     /// Where it runs.
     pub points: Vec<Point>,
 }
@@ -162,6 +165,11 @@ impl Suite {
     /// Whether guests are started on a port.
     pub fn boots_on(&self, port: &PortName) -> bool {
         !self.kernel_only.contains(port)
+    }
+
+    /// The port as the suite's guests run it.
+    pub fn guests_on(&self, port: &Port) -> Port {
+        port.on(self.clock)
     }
 
     /// What runs the cases on a port; `auto` is the manifest's choice.
@@ -298,6 +306,7 @@ pub fn resolve(
             repeats: spec.repeats,
             timeout: spec.timeout,
             runner: spec.runner,
+            clock: spec.clock,
             points,
         });
     }

@@ -301,6 +301,7 @@ fn every_setting_of_a_cell_is_in_its_key() {
     for (from, to) in [
         ("passes: 3", "passes: 4"),
         ("passes: 3", "passes: 3, runner: sh"),
+        ("passes: 3", "passes: 3, clock: virtual"),
         ("passes: 3", "passes: 3, timeout: 1m"),
         ("passes: 3", "passes: 3, cases: /usr/tests/p/x"),
         ("suites:", "limits: {guests: 3}\nsuites:"),

@@ -127,7 +127,7 @@ m.yaml:7:5: suites[0].baseline: 'unpached' is unknown, expected one of none, unp
 m.yaml:8:5: suites[0].order: 'random' is unknown, expected one of listed, shuffled, each-alone
 m.yaml:9:5: suites[0].runner: 'kuya' is unknown, expected one of auto, kyua, sh; did you mean 'kyua'?
 m.yaml:10:5: suites[0].timeout: '20 minits' is not a duration: expected for example 90s, 45m or 1h30m
-m.yaml:11:5: suites[0].repaet: unknown field, expected one of name, project, source, patches, build, cases, installed, kernel, kernel_only, system, baseline, passes, order, memory_seed, shards, repeats, timeout, runner, ports; did you mean 'repeats'?
+m.yaml:11:5: suites[0].repaet: unknown field, expected one of name, project, source, patches, build, cases, installed, kernel, kernel_only, system, baseline, passes, order, memory_seed, shards, repeats, timeout, runner, clock, ports; did you mean 'repeats'?
 m.yaml:12:10: limits.memory: '512MB' is not a size: expected for example 512MiB or 2GiB
 "#);
 }

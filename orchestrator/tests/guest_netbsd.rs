@@ -17,7 +17,7 @@ use fallout::guest::{Guest, GuestError, GuestSpec, Output};
 use fallout::host::dirs::Dirs;
 use fallout::image::netbsd::config::is_kept;
 use fallout::image::{self, Image, manifest};
-use fallout::model::{CameUp, Port};
+use fallout::model::{CameUp, Clock, Port};
 use fallout::store::snapshots::Snapshots;
 use fallout::suite::event::SuiteEvent;
 use fallout::suite::tps::TpsParser;
@@ -228,11 +228,21 @@ async fn a_dead_kernel_is_asked_in_its_debugger() {
     keep(ready.dir.path(), "panic");
 }
 
+/// Where a part of the tests is; the empty one is all.
+fn place(part: &str) -> String {
+    format!("/usr/tests/{part}").trim_end_matches('/').to_owned()
+}
+
+/// The clock of the guests that are compared: FALLOUT_NETBSD_CLOCK, or the host's.
+fn clock_word() -> String {
+    std::env::var("FALLOUT_NETBSD_CLOCK").unwrap_or("host".to_owned())
+}
+
 /// What `atf-run` says when it is typed in a guest: each case's end.
 async fn by_hand(ready: &Ready, part: &str) -> BTreeMap<String, String> {
     let mut guest = ready.boot("console").await;
-    let command = format!("cd /usr/tests/{part} && atf-run 2>/dev/null");
-    let most = Duration::from_secs(3600);
+    let command = format!("cd {} && atf-run 2>/dev/null", place(part));
+    let most = Duration::from_secs(3 * 3600);
     let begun = std::time::Instant::now();
     let mut stream = guest.run(&command, most, most).await.unwrap();
     let mut parser = TpsParser::default();
@@ -242,6 +252,7 @@ async fn by_hand(ready: &Ready, part: &str) -> BTreeMap<String, String> {
     }
     events.extend(parser.finish());
     println!("{part}: atf-run by hand: {:?}", begun.elapsed());
+    keep(ready.dir.path(), "by-hand");
     guest.end(false).await;
     let ended = events.into_iter().filter_map(|event| match event {
         SuiteEvent::CaseEnded { case, outcome, .. } => {
@@ -249,7 +260,12 @@ async fn by_hand(ready: &Ready, part: &str) -> BTreeMap<String, String> {
         }
         _ => None,
     });
-    ended.collect()
+    let table: BTreeMap<String, String> = ended.collect();
+    if let Some(to) = std::env::var_os("FALLOUT_KEEP_CONSOLES") {
+        let lines: Vec<String> = table.iter().map(|(c, o)| format!("{c} {o}\n")).collect();
+        std::fs::write(Path::new(&to).join("by-hand.table"), lines.concat()).unwrap();
+    }
+    table
 }
 
 /// What `fallout run` says of the same part.
@@ -257,8 +273,11 @@ fn by_fallout(ready: &Ready, part: &str) -> BTreeMap<String, String> {
     let dir = ready.dir.path();
     let matrix = dir.join("m.yaml");
     let text = format!(
-        "format: 1\nname: m\nports: [{}]\nsuites:\n  - {{name: s, installed: /usr/tests/{part}, timeout: 1h}}\n",
-        ready.port.port
+        "format: 1\nname: m\nports: [{}]\nsuites:\n  - {{name: s, installed: {}, timeout: 3h, \
+         shards: auto, clock: {}}}\n",
+        ready.port.port,
+        place(part),
+        clock_word()
     );
     std::fs::write(&matrix, text).unwrap();
     let release = std::env::var_os("FALLOUT_NETBSD_RELEASE").unwrap();
@@ -293,7 +312,10 @@ fn by_fallout(ready: &Ready, part: &str) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn a_run_says_what_atf_run_says_by_hand() {
-    let Some(ready) = ready() else { return };
+    let clock: Clock = serde_yaml::from_str(&clock_word()).unwrap();
+    let Some(ready) = ready_with(|port| *port = port.on(clock)) else {
+        return;
+    };
     let parts = std::env::var("FALLOUT_NETBSD_PARTS");
     let parts = parts.unwrap_or("lib/libc/gen/posix_spawn".to_owned());
     for part in parts.split(',') {

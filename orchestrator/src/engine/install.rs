@@ -21,6 +21,7 @@ use crate::host::yaml::{self, YamlError};
 use crate::image::ImageError;
 use crate::image::exec::Watch;
 use crate::image::install::{self as media, Configured, Contents};
+use crate::image::netbsd::config;
 use crate::image::release::{Release, ReleaseError, join};
 use crate::model::Port;
 use crate::model::install::InstallSpec;
@@ -129,6 +130,7 @@ pub async fn install(
         raw: order.raw,
         sets: &sets,
         script: &order.scripts.join("install.sh"),
+        dirs: &config::DIRS,
         files: order.files,
         disk_bytes: order.disk_bytes,
     };

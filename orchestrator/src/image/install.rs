@@ -24,6 +24,8 @@ pub struct Contents<'a> {
     pub sets: &'a [Utf8PathBuf],
     /// The script that is run in the installer's shell.
     pub script: &'a Utf8Path,
+    /// Directories that the sets do not have, with their modes.
+    pub dirs: &'a [(&'a str, u32)],
     /// What is configured once the sets are there.
     pub files: &'a [Configured],
     /// The disk's length.
@@ -57,7 +59,7 @@ pub fn cd(
     write("vars", vars(contents.spec).as_bytes())?;
     write("label", label(contents.disk_bytes, contents.raw).as_bytes())?;
     let overlay = dir.join("overlay.tar");
-    pack(&overlay, contents.files).doing("write", &overlay)?;
+    pack(&overlay, contents.dirs, contents.files).doing("write", &overlay)?;
     (watch.progress)("write the CD with the sets", None);
     let mut makefs = Command::new("makefs");
     makefs.args([
@@ -113,16 +115,23 @@ pub fn label(disk_bytes: u64, raw: char) -> String {
     text
 }
 
-fn pack(path: &Utf8Path, files: &[Configured]) -> std::io::Result<()> {
+fn pack(path: &Utf8Path, dirs: &[(&str, u32)], files: &[Configured]) -> std::io::Result<()> {
     let mut tar = tar::Builder::new(File::create(path)?);
-    for (name, mode, content) in files {
+    let mut add = |name: &str, kind: tar::EntryType, mode: u32, content: &[u8]| {
         let mut header = tar::Header::new_ustar();
-        header.set_mode(*mode);
+        header.set_entry_type(kind);
+        header.set_mode(mode);
         header.set_size(content.len() as u64);
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(1_000_000_000);
-        tar.append_data(&mut header, name, content.as_slice())?;
+        tar.append_data(&mut header, name, content)
+    };
+    for (name, mode) in dirs {
+        add(name, tar::EntryType::Directory, *mode, &[])?;
+    }
+    for (name, mode, content) in files {
+        add(name, tar::EntryType::Regular, *mode, content)?;
     }
     tar.finish()
 }

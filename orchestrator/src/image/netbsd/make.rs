@@ -22,7 +22,7 @@ use crate::model::ids::Key;
 use crate::model::port::{Port, ReleaseSpec};
 
 /// Part of every key: raise it when the disk of the same ingredients becomes another.
-const ASSEMBLY: u32 = 1;
+const ASSEMBLY: u32 = 2;
 
 /// Where the release's own kernel stands when the disk boots another one: the boot loader tries it
 /// after `netbsd`.
@@ -289,7 +289,8 @@ fn set_up(
                 format!("'{from}', which image.release.copies names: {e}"),
             )
         })?;
-        put(root, entries, to, 0o644, &content)?;
+        let mode = entries.get(from.as_str()).map_or(0o644, |e| e.mode);
+        put(root, entries, to, mode, &content)?;
     }
     Ok(())
 }

@@ -158,6 +158,7 @@ fn read(
             let bytes = bytes.ok_or_else(|| Stop::Bad(format!("{path}: a link to nothing")))?;
             String::from_utf8(bytes).map_err(|_| Stop::Bad(format!("{path}: an odd link")))
         };
+        let mut entry_of_file = None;
         let kind = match entry.header().entry_type() {
             EntryType::Directory => {
                 into.dir(&path)?;
@@ -177,11 +178,13 @@ fn read(
                 }
                 into.parent(&to)?;
                 let place = into.place(&path)?;
-                let from = into.root.join(to);
+                let from = into.root.join(&to);
                 if !fs::symlink_metadata(&from)?.is_file() {
                     return Err(Stop::Bad(format!("{path}: a link to what is no file")));
                 }
                 fs::hard_link(from, place)?;
+                // A further name has the file's mode, whatever the archive says beside the name.
+                entry_of_file = into.entries.get(&to).cloned();
                 Kind::File
             }
             EntryType::Symlink => {
@@ -191,12 +194,12 @@ fn read(
             }
             _ => continue,
         };
-        let entry = Entry {
+        let entry = entry_of_file.unwrap_or(Entry {
             kind,
             mode,
             uid,
             gid,
-        };
+        });
         into.entries.insert(path, entry);
     }
     // What stands behind the archive's end is taken too: the decompressor must not die of it.
@@ -291,7 +294,7 @@ mod tests {
         let base = set(dir, "base", |tar| {
             add(tar, EntryType::Directory, "./bin", "", 0o755);
             add(tar, EntryType::Regular, "./bin/su", "", 0o4555);
-            add(tar, EntryType::Link, "./bin/us", "./bin/su", 0o4555);
+            add(tar, EntryType::Link, "./bin/us", "./bin/su", 0o644);
             add(tar, EntryType::Symlink, "./sh", "bin/su", 0o755);
             add(tar, EntryType::Regular, "./man/x", "", 0o444);
             add(tar, EntryType::Char, "./dev/x", "", 0o600);
@@ -301,6 +304,7 @@ mod tests {
         assert_eq!(names, ["bin", "bin/su", "bin/us", "sh"]);
         let su = &entries["bin/su"];
         assert_eq!((su.mode, su.uid, su.gid), (0o4555, 7, 9));
+        assert_eq!(&entries["bin/us"], su);
         use std::os::unix::fs::MetadataExt as _;
         assert_eq!(fs::metadata(dir.join("root/bin/us")).unwrap().nlink(), 2);
     }

@@ -73,8 +73,8 @@ pub fn snapshot_key(port: &Port, image: &image::cache::Record) -> Option<Key> {
 /// How long guests of a port may take.
 pub fn limits(port: &Port) -> Limits {
     Limits {
-        boot: port.emulator.boot_timeout * BUSY_HOST,
-        idle: TRANSPORT_IDLE,
+        boot: port.emulator.boot_timeout * BUSY_HOST * port.patience(),
+        idle: TRANSPORT_IDLE * port.patience(),
     }
 }
 

@@ -165,6 +165,7 @@ impl<'a> Session<'a> {
         max_bytes: usize,
     ) -> Result<(Vec<u8>, i32), Stop> {
         let mut out = Vec::new();
+        let limit = limit * self.job.port.patience();
         let end = match self.guest.run(command, limit, limit).await {
             Err(error) => Err(error),
             Ok(mut stream) => loop {
@@ -270,7 +271,8 @@ impl<'a> Session<'a> {
     ) -> Result<Option<CaseId>, Stop> {
         let mut parser = self.job.runner.parser();
         let total = self.job.timeout;
-        let slow = |d: Duration| d.mul_f64(self.job.slowness);
+        let patience = self.job.port.patience();
+        let slow = |d: Duration| d.mul_f64(self.job.slowness) * patience;
         let idle = slow(PAUSE);
         let (cell, number) = (self.cell, self.number);
         let mut received: u64 = 0;
@@ -289,7 +291,7 @@ impl<'a> Session<'a> {
                         match events.iter().rev().find_map(under_way) {
                             Some(Some(case)) => {
                                 let limit = commands.case_limit(cell.ledger().limit(case));
-                                stream.set_idle(limit.map_or(total, |l| l + slow(GRACE)));
+                                stream.set_idle(limit.map_or(total, |l| l * patience + slow(GRACE)));
                             }
                             Some(None) => stream.set_idle(idle),
                             None => {}

@@ -355,7 +355,8 @@ impl Stage {
         let tar = super::session::pack(&batch.files).map_err(|e| RunError::Host(e.to_string()))?;
         guest.put_tar(WORK_DIR, &tar).await.map_err(host)?;
         let mut parser = self.runner.parser();
-        let idle = CASE_SILENCE.mul_f64(self.port.emulator.slowness.max(1.0));
+        let slow = CASE_SILENCE.mul_f64(self.port.emulator.slowness.max(1.0));
+        let idle = slow * self.port.patience();
         let mut events = Vec::new();
         let failed = {
             let mut stream = guest

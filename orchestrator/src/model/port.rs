@@ -84,6 +84,8 @@ impl Clock {
 
 /// What counts instructions.
 const ICOUNT: &str = "-icount";
+/// How many seconds of a busy host one of a guest whose instructions are counted may take.
+const COUNTED_PATIENCE: u32 = 5;
 
 impl Port {
     /// The port with its guests' instructions counted: one of them is one nanosecond of the
@@ -99,6 +101,15 @@ impl Port {
             Clock::Virtual => self.with_icount("shift=0,sleep=off"),
         };
         moved.unwrap_or_else(|| self.clone())
+    }
+
+    /// How many times as long as the guest's clock says the host waits before it takes a guest for dead: a
+    /// clock of instructions goes slower on a busy host, and the host's own does not.
+    pub fn patience(&self) -> u32 {
+        match self.emulator.args.iter().any(|word| word == ICOUNT) {
+            true => COUNTED_PATIENCE,
+            false => 1,
+        }
     }
 
     fn with_icount(&self, how: &str) -> Option<Self> {
@@ -392,6 +403,7 @@ mod tests {
         let on = plain.on(Clock::Virtual);
         assert_eq!(on.emulator.args, ["-icount", "shift=0,sleep=off"]);
         assert_eq!(on.counted(), Some(on.clone()));
+        assert!(on.patience() > plain.patience());
         assert_eq!(plain.on(Clock::Host), plain);
         assert_eq!(uncounted.on(Clock::Virtual), uncounted);
     }

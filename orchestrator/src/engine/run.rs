@@ -129,7 +129,7 @@ pub async fn execute(
     }
     let snapshots = setup.snapshots();
     let remote = match setup.cluster.clone() {
-        Some(setting) => Some(Remote::start(&setup, setting, &run, &record.id.0, &bus)?),
+        Some(setting) => Remote::start(&setup, setting, &run, &record.id.0, &bus, &cancel).await?,
         None => None,
     };
     let here = Arc::new(Semaphore::new(setup.capacity().cores as usize));

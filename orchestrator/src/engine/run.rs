@@ -207,6 +207,12 @@ impl Dispatch {
                             continue;
                         }
                     }
+                    // A cell that could not be begun has this for its result.
+                    if let Some((stage, why)) = &failure
+                        && *stage != StageResult::Interrupted
+                    {
+                        self.skipped(ix, *stage, why);
+                    }
                     for skip in schedule.finished(ix, failure.is_none()) {
                         let (stage, why) = failure
                             .clone()

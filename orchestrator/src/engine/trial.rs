@@ -171,7 +171,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
     Ok(Stage {
         id: id.clone(),
         key: cell_job.key_with(&known).cloned(),
-        port: port.clone(),
+        port: super::prepare::accelerated(setup, port).map_err(host)?.0,
         cases_root: suite.project.cases_root().to_owned(),
         image: booted.record,
         kernel: booted.kernel.into(),
@@ -241,6 +241,7 @@ impl Stage {
             earlier: Earlier::default(),
             numbers,
             versions: self.versions.clone(),
+            instead: None,
         }
     }
 

@@ -14,12 +14,12 @@ use super::baseline::Baseline;
 use super::kernels::{self, System};
 use super::policy::{Adaptive, Order, Repeats, Shards};
 pub use super::release::{Costs, ReleaseAt};
-use crate::model::KernelOption;
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{
     BuildSpec, Project, Source, check_format, check_guest_path, check_known, check_name,
 };
 use crate::model::units::{de_duration, de_size, ser_duration};
+use crate::model::{AccelWish, KernelOption};
 
 /// The kernel variant that every suite can run on: the image's kernel, or that of the suite's
 /// `kernel` with no options but the project's own.
@@ -62,6 +62,9 @@ pub struct Matrix {
     /// What may be spent on attempts that tell what the passes have left open; nothing where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<Adaptive>,
+    /// What runs guests whose instructions are the host's own.
+    #[serde(default, skip_serializing_if = "AccelWish::is_tcg")]
+    pub accel: AccelWish,
     /// What a run may use.
     #[serde(default)]
     pub limits: Limits,

@@ -1,18 +1,26 @@
-//! Faults between machines, at random moments, over a small matrix on a real Slurm of this machine: after
-//! every round the verdict must be that of an undisturbed run without a cluster, every case must have its
-//! outcome once, and no emulator may be left.
+//! Faults between machines, at random moments, over a small matrix that a daemon runs on a real Slurm of this
+//! machine: after every round the verdict must be that of an undisturbed run without a cluster, every case must
+//! have its outcome once, and no emulator may be left.
 //!
 //! ```text
 //! cargo build --release && cargo run --release --example cluster_storm -- 10 amd64 1
 //! ```
 //!
-//! Words: rounds, ports, seed, nodes. Each round has three to five faults, of different kinds, those first that were
-//! done least: a node dies (and comes back), a slurmd dies, the controller is restarted, fallout is killed (and
-//! resumed), the store is full (as root: it is a small file system) or cannot be reached for seconds. Where nodes have
-//! links (`ci/slurm/cluster`), a link is cut and healed, for seconds or until Slurm has given the node up, or carries
-//! next to nothing, so that the store is slow. Where they have none, a node is stopped in the place of a cut (its
-//! processes and its slurmd) until Slurm has given it up, and goes on as if nothing had been.
+//! Words: how many rounds shall have each kind of fault, ports, seed, nodes, and a file for the undisturbed run's
+//! report, which a later invocation takes from there. A round is a push and its run; while
+//! that is under way each kind of fault is done once, in an order and at moments that the seed gives. Where the run
+//! ends earlier, the kinds that it did not see come first in the next round. A node dies (and comes back), a slurmd
+//! dies, the controller is restarted, the daemon is killed (and started again), the store is full (as root: it is a
+//! small file system) or cannot be reached for seconds. Where nodes have links (`ci/slurm/cluster`), a link is cut and
+//! healed, for seconds or until Slurm has given the node up, or carries next to nothing, so that the store is slow.
+//! Where they have none, a node is stopped in the place of a cut (its processes and its slurmd) until Slurm has given
+//! it up, and goes on as if nothing had been.
+//!
+//! A round that fails leaves its directories behind, and says where.
 
+#[path = "../tests/support/daemon.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod daemon;
 #[path = "../tests/support/lab.rs"]
 #[allow(dead_code, reason = "shared with a test that uses more of it")]
 mod lab;
@@ -21,11 +29,13 @@ mod lab;
 mod tiny;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::Lab;
+use daemon::{Place, Running};
+use lab::{Lab, entries};
+use serde_json::Value;
 use tiny::{Dice, Fallout};
 
 /// Every host can do these.
@@ -33,36 +43,29 @@ const FAULTS: [&str; 5] = [
     "node killed",
     "slurmd killed",
     "slurmctld restarted",
-    "fallout killed",
+    "daemon killed",
     "store away",
 ];
 const FULL: &str = "store full";
 const LINKS: [&str; 2] = ["network cut", "store slow"];
 const NO_LINKS: [&str; 1] = ["node stopped"];
 
-fn suite(dir: &Path, ports: &str) -> std::path::PathBuf {
+/// A round that has not ended by then never will.
+const ROUND: Duration = Duration::from_secs(1200);
+/// How often a daemon is asked whose run has no report yet.
+const SELDOM: Duration = Duration::from_secs(10);
+/// What a job leaves behind on a node is gone by then.
+const SWEPT: Duration = Duration::from_secs(60);
+
+/// Writes the suite in `dir`. What `unique` says is in it, so that no earlier round's cells are taken for it.
+fn suite(dir: &Path, ports: &str, unique: &str) -> PathBuf {
     let body = |n| match n {
-        7 => "atf_tc_fail(\"planted\");".to_owned(),
-        _ => "usleep(150000);".to_owned(),
+        7 => format!("atf_tc_fail(\"planted {unique}\");"),
+        _ => "sleep(1);".to_owned(),
     };
     let fields = ["repeats: {failed: 1, crashed: 1}"];
     let more = "retries: {host_fault: 5, boot: 5}\n";
     tiny::write(dir, &tiny::programs(2, 10, body), ports, &fields, more)
-}
-
-fn start(fallout: &Fallout, lab: &Lab, words: &[&str], report: &Path) -> Child {
-    let errors = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(fallout.state.path().join("errors"))
-        .expect("a file for errors");
-    fallout
-        .command(words)
-        .env("SLURM_CONF", lab.conf())
-        .stdout(std::fs::File::create(report).expect("a file for the report"))
-        .stderr(Stdio::from(errors))
-        .spawn()
-        .expect("fallout")
 }
 
 fn signal(name: &str, pids: &[String]) {
@@ -136,14 +139,104 @@ impl Drop for Small<'_> {
     }
 }
 
+/// A daemon with a repository, whose rule runs the suite on the cluster.
+struct Dispatcher {
+    place: Place,
+    daemon: Option<Running>,
+    /// When it was asked last.
+    asked: Instant,
+}
+
+impl Dispatcher {
+    /// One with nothing behind it but a push of the suite.
+    fn new(binary: &Path, lab: &Lab, ports: &str) -> Self {
+        let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache");
+        let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
+        let mut place = Place::new(binary, &cache);
+        place.env = vec![("SLURM_CONF", lab.conf())];
+        suite(place.dir.path(), ports, &place.dir.path().to_string_lossy());
+        for file in entries(&place.path("src")) {
+            let to = place.path("tree").join(file.file_name().expect("a name"));
+            std::fs::copy(file, to).expect("a copy");
+        }
+        let settings = format!(
+            "format: 1\nlisten: 127.0.0.1:0\ncluster: {}\nrepositories:\n  - name: r\n    path: r.git\n    \
+             rules:\n      - name: all\n        refs: [refs/heads/main]\n        run: {{matrix: tiny.yaml}}\n",
+            lab.settings().display()
+        );
+        std::fs::write(place.path("daemon.yaml"), settings).expect("settings");
+        let installed = place.fallout(&["hook", "install", "r.git"]).output();
+        assert!(installed.expect("fallout").status.success());
+        place.git(&["-C", "tree", "add", "-A"]);
+        place.git(&["-C", "tree", "commit", "-q", "-m", "a suite"]);
+        place.git(&["-C", "tree", "push", "-q", "../r.git", "main"]);
+        let daemon = Some(place.daemon());
+        let asked = Instant::now();
+        Self {
+            place,
+            daemon,
+            asked,
+        }
+    }
+
+    fn kill(&mut self, pause: Duration) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.child.kill();
+            let _ = daemon.child.wait();
+        }
+        std::thread::sleep(pause);
+        self.daemon = Some(self.place.daemon());
+    }
+
+    /// The daemon's only job; null where there is none yet.
+    fn job(&self) -> Value {
+        let out = self.place.fallout(&["queue", "--json"]).output();
+        let out = out.expect("fallout").stdout;
+        let jobs: Vec<Value> = serde_json::from_slice(&out).unwrap_or_default();
+        assert!(jobs.len() <= 1, "{jobs:#?}");
+        jobs.into_iter().next().unwrap_or_default()
+    }
+
+    fn is_over(&mut self) -> bool {
+        // A start of the program costs more than a look, where the machine is busy.
+        let runs = entries(&self.place.path("state/fallout/runs"));
+        let told = runs.iter().any(|run| run.join("report.json").exists());
+        if !told && self.asked.elapsed() < SELDOM {
+            return false;
+        }
+        self.asked = Instant::now();
+        ["done", "failed", "cancelled"].contains(&self.job()["state"].as_str().unwrap_or_default())
+    }
+
+    fn report(&self) -> Result<Value, String> {
+        let job = self.job();
+        let run = job["run"].as_str().unwrap_or_default();
+        let path = self
+            .place
+            .path(&format!("state/fallout/runs/{run}/report.json"));
+        let text = std::fs::read(&path).map_err(|e| format!("{}: {e}: {job}", path.display()))?;
+        let value: Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+        Ok(value["report"].clone())
+    }
+
+    /// Attempts in the run's own log.
+    fn logged(&self) -> usize {
+        let runs = entries(&self.place.path("state/fallout/runs"));
+        let logs = runs.iter().map(|run| run.join("events.jsonl"));
+        let logs = logs.filter_map(|log| std::fs::read_to_string(log).ok());
+        logs.map(|log| log.matches("\"attempt_done\"").count())
+            .sum()
+    }
+}
+
 /// A node that has a job now: a fault elsewhere would tell little.
 fn node_at_work(lab: &Lab) -> Option<String> {
     let listed = lab.slurm("squeue", &["--noheader", "--states=running", "--format=%N"]);
     listed.lines().next().map(|node| node.trim().to_owned())
 }
 
-/// Does one fault; true where fallout itself was killed.
-fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice, nodes: u32) -> bool {
+/// Does one fault; false where there was nothing yet to do it to.
+fn fault(what: &str, lab: &Lab, dispatcher: &mut Dispatcher, dice: &mut Dice, nodes: u32) -> bool {
     let node = node_at_work(lab).unwrap_or_else(|| format!("n{}", 1 + dice.roll(u64::from(nodes))));
     let pause = Duration::from_millis(500 + dice.roll(4000));
     match what {
@@ -160,23 +253,19 @@ fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice, nodes: u32) 
         "slurmctld restarted" => {
             lab.cluster(&["restart"], &[]);
         }
-        "fallout killed" => {
-            let _ = child.kill();
-            let _ = child.wait();
-            std::thread::sleep(pause);
-            return true;
-        }
-        // The jobs' directory is away: nothing in it can be read or written.
+        "daemon killed" => dispatcher.kill(pause),
         "store full" => Small::fill(lab, pause),
+        // The jobs' directory is away: nothing in it can be read or written.
         "store away" => {
             let (jobs, away) = (lab.store().join("jobs"), lab.store().join("away"));
-            if std::fs::rename(&jobs, &away).is_ok() {
-                let _ = std::fs::write(&jobs, "");
-                std::thread::sleep(pause);
-                let _ = std::fs::remove_file(&jobs);
-                let _ = std::fs::remove_dir_all(&jobs);
-                std::fs::rename(&away, &jobs).expect("the store comes back");
+            if std::fs::rename(&jobs, &away).is_err() {
+                return false;
             }
+            let _ = std::fs::write(&jobs, "");
+            std::thread::sleep(pause);
+            let _ = std::fs::remove_file(&jobs);
+            let _ = std::fs::remove_dir_all(&jobs);
+            std::fs::rename(&away, &jobs).expect("the store comes back");
         }
         // Half of them for so long that Slurm gives the node up and starts its jobs elsewhere.
         "network cut" => {
@@ -202,15 +291,95 @@ fn fault(what: &str, lab: &Lab, child: &mut Child, dice: &mut Dice, nodes: u32) 
             signal("-CONT", &pids);
         }
     }
-    false
+    true
 }
 
-fn main() {
+/// The kinds in the order of this round: by chance, but those first that were done least.
+fn order<'a>(tally: &BTreeMap<&'a str, u32>, dice: &mut Dice) -> Vec<&'a str> {
+    let mut kinds: Vec<(u32, u64, &str)> = tally
+        .iter()
+        .map(|(kind, times)| (*times, dice.roll(1 << 32), *kind))
+        .collect();
+    kinds.sort_unstable();
+    kinds.into_iter().map(|(_, _, kind)| kind).collect()
+}
+
+/// What an undisturbed run gave.
+struct Expected {
+    outcomes: std::collections::BTreeSet<String>,
+    findings: BTreeMap<String, Vec<String>>,
+}
+
+/// Waits for the end of a round and compares it with what it must be.
+fn verify(dispatcher: &mut Dispatcher, lab: &Lab, expected: &Expected) -> Result<(), String> {
+    let until = Instant::now() + ROUND;
+    while !dispatcher.is_over() {
+        if Instant::now() > until {
+            return Err("no end".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let job = dispatcher.job();
+    if job["state"] != "done" {
+        return Err(format!(
+            "the daemon's job did not end as it should: {job:#}"
+        ));
+    }
+    let report = dispatcher.report()?;
+    let (outcomes, findings) = (tiny::outcomes(&report), tiny::findings(&report));
+    if outcomes != expected.outcomes {
+        let lost: Vec<_> = expected.outcomes.difference(&outcomes).collect();
+        let new: Vec<_> = outcomes.difference(&expected.outcomes).collect();
+        return Err(format!("outcomes: lost {lost:#?}, new {new:#?}"));
+    }
+    if findings != expected.findings {
+        return Err(format!("findings: {findings:#?}"));
+    }
+    let cells = report["cells"].as_array().map_or(&[][..], Vec::as_slice);
+    let told: usize = cells.iter().map(|cell| tiny::attempts(cell).len()).sum();
+    let logged = dispatcher.logged();
+    if told != logged {
+        return Err(format!(
+            "{logged} attempts in the log, {told} in the report"
+        ));
+    }
+    let until = Instant::now() + SWEPT;
+    while !lab.live_emulators().is_empty() {
+        if Instant::now() > until {
+            return Err(format!("emulators are left: {:?}", lab.live_emulators()));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// Copies what is worth looking at out of the directories of a round that failed.
+fn keep(dispatcher: &Dispatcher, lab: &Lab, seed: u64, round: u32) -> PathBuf {
+    let to = std::env::temp_dir().join(format!("storm-{seed}-{round}-{}", std::process::id()));
+    for (from, name) in [
+        (dispatcher.place.dir.path().to_owned(), "daemon"),
+        (lab.store().join("jobs"), "jobs"),
+        (lab.dir.path().join("slurm/log"), "slurm"),
+    ] {
+        let _ = std::fs::create_dir_all(&to);
+        let _ = Command::new("cp")
+            .arg("-r")
+            .arg(from)
+            .arg(to.join(name))
+            .stderr(Stdio::null())
+            .status();
+    }
+    to
+}
+
+fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let word = |at: usize, default: &str| words.get(at).cloned().unwrap_or(default.to_owned());
-    let rounds: u32 = word(0, "10").parse().expect("number of rounds");
-    let ports = word(1, "amd64");
-    let mut dice = Dice(word(2, "1").parse::<u64>().expect("a seed") * 2 + 1);
+    let times: u32 = word(0, "10").parse().expect("how often each kind");
+    let ports = word(1, "amd64").replace(',', ", ");
+    let seed = word(2, "1").parse::<u64>().expect("a seed");
+    let nodes: u32 = word(3, "2").parse().expect("number of nodes");
+    let mut dice = Dice(seed * 2 + 1);
     let here = std::env::current_exe().expect("the program's own path");
     let beside = here
         .parent()
@@ -218,17 +387,23 @@ fn main() {
         .expect("a target directory");
     let binary = beside.join("fallout");
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let matrix = suite(dir.path(), &ports.replace(',', ", "));
-    let calm = Fallout::new(&binary);
-    let reference = calm.run(&matrix, 2);
-    let (outcomes, findings) = (tiny::outcomes(&reference), tiny::findings(&reference));
-    assert!(!outcomes.is_empty() && !findings.is_empty());
-    println!(
-        "without a cluster: {} outcomes, {} findings",
-        outcomes.len(),
-        findings.len()
-    );
-    let nodes: u32 = word(3, "2").parse().expect("number of nodes");
+    let calm = match words.get(4).map(PathBuf::from) {
+        Some(file) if file.exists() => {
+            serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON")
+        }
+        file => {
+            let report = Fallout::new(&binary).run(&suite(dir.path(), &ports, ""), 2);
+            if let Some(file) = file {
+                std::fs::write(file, report.to_string()).expect("a report is written");
+            }
+            report
+        }
+    };
+    let expected = Expected {
+        outcomes: tiny::outcomes(&calm),
+        findings: tiny::findings(&calm),
+    };
+    assert!(!expected.outcomes.is_empty() && !expected.findings.is_empty());
     let lab = Lab::start(&binary, nodes, "losses: 50\n");
     let small = Small::mount(&lab);
     let mut faults = FAULTS.to_vec();
@@ -237,82 +412,51 @@ fn main() {
         true => faults.extend(LINKS),
         false => faults.extend(NO_LINKS),
     }
-    println!("{nodes} nodes, faults: {}", faults.join(", "));
+    println!(
+        "seed {seed}, {nodes} nodes; without a cluster: {} outcomes, {} findings",
+        expected.outcomes.len(),
+        expected.findings.len()
+    );
     let mut tally: BTreeMap<&str, u32> = faults.iter().map(|fault| (*fault, 0)).collect();
     let began = Instant::now();
-    for round in 1..=rounds {
-        let fallout = Fallout::new(&binary);
-        let report = fallout.state.path().join("report");
-        let settings = lab.settings();
-        let matrix = matrix.to_str().expect("a path");
-        let first = [
-            "run",
-            matrix,
-            "--fresh",
-            "--json",
-            "--cluster",
-            settings.to_str().expect("a path"),
-        ];
-        let mut child = start(&fallout, &lab, &first, &report);
+    let mut round = 0;
+    while tally.values().any(|done| *done < times) {
+        round += 1;
+        let started = Instant::now();
+        let mut dispatcher = Dispatcher::new(&binary, &lab, &ports);
         let mut told = Vec::new();
-        for _ in 0..3 + dice.roll(3) {
-            let moment = Duration::from_millis(500 + dice.roll(7_000));
-            let until = Instant::now() + moment;
-            while Instant::now() < until && child.try_wait().expect("a child").is_none() {
+        for what in order(&tally, &mut dice) {
+            let moment = Instant::now() + Duration::from_millis(200 + dice.roll(2_000));
+            while Instant::now() < moment {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            if child.try_wait().expect("a child").is_some() {
+            if dispatcher.is_over() {
                 break;
             }
-            // Of the kinds that this round has not had, one of those that were done least.
-            let mut left: Vec<&str> = faults.clone();
-            left.retain(|what| !told.contains(what));
-            let least = left.iter().map(|what| tally[what]).min().unwrap_or(0);
-            left.retain(|what| tally[what] <= least + 1);
-            let what = left[dice.roll(left.len() as u64) as usize];
-            told.push(what);
-            *tally.entry(what).or_default() += 1;
-            if fault(what, &lab, &mut child, &mut dice, nodes) {
-                let again = ["resume", "last", "--json"];
-                let words: &[&str] = if fallout.log().is_empty() {
-                    &first
-                } else {
-                    &again
-                };
-                child = start(&fallout, &lab, words, &report);
+            if fault(what, &lab, &mut dispatcher, &mut dice, nodes) {
+                told.push(what);
             }
         }
-        let until = Instant::now() + Duration::from_secs(600);
-        let code = loop {
-            if let Some(status) = child.try_wait().expect("a child") {
-                break status.code();
-            }
-            assert!(Instant::now() < until, "round {round}: {told:?}: no end");
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        let errors =
-            std::fs::read_to_string(fallout.state.path().join("errors")).unwrap_or_default();
-        assert_eq!(code, Some(1), "round {round}: {told:?}: {errors}");
-        let text = std::fs::read(&report).expect("a report");
-        let value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-        let value = &value["report"];
-        assert_eq!(tiny::outcomes(value), outcomes, "round {round}: {told:?}");
-        assert_eq!(tiny::findings(value), findings, "round {round}: {told:?}");
-        let until = Instant::now() + Duration::from_secs(30);
-        while !lab.live_emulators().is_empty() {
-            assert!(
-                Instant::now() < until,
-                "round {round}: {told:?}: emulators are left"
+        let list = told.join(", ");
+        if let Err(why) = verify(&mut dispatcher, &lab, &expected) {
+            let kept = keep(&dispatcher, &lab, seed, round);
+            println!(
+                "seed {seed}, round {round}: {list}: {why}\nkept in {}",
+                kept.display()
             );
-            std::thread::sleep(Duration::from_millis(200));
+            return ExitCode::FAILURE;
+        }
+        for what in told {
+            *tally.entry(what).or_default() += 1;
         }
         println!(
-            "round {round}: {}: same verdict; so far {tally:?}",
-            told.join(", ")
+            "seed {seed}, round {round}, {:.0} s: {list}: same verdict; so far {tally:?}",
+            started.elapsed().as_secs_f64()
         );
     }
     println!(
-        "{rounds} rounds in {:.0} s: {tally:?}: the same verdict every time, nothing lost, nothing doubled, nothing left",
+        "seed {seed}: {round} rounds in {:.0} s: {tally:?}: the same verdict every time, nothing lost, nothing doubled, nothing left",
         began.elapsed().as_secs_f64()
     );
+    ExitCode::SUCCESS
 }

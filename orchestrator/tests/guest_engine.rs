@@ -58,6 +58,34 @@ fn a_panic_costs_one_guest_and_is_confirmed() {
     assert_eq!(crash["reproduced"]["of"], 3);
 }
 
+/// Of a port whose instructions this host has, guests get what the host has, and the result says what that was; what
+/// is insisted on and not to be had is a fault of the host, in its own words.
+#[test]
+fn what_runs_the_guests_is_chosen_here_and_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |accel: &str| {
+        let more = format!("accel: {accel}\n");
+        let programs = tiny::programs(1, 1, |_| String::new());
+        let matrix = tiny::write(dir.path(), &programs, "amd64", &[], &more);
+        let report = Fallout::new(BINARY).run(&matrix, 2);
+        only_cell(&report).clone()
+    };
+    let cell = run("auto");
+    assert_eq!(cell["stage"], "complete", "{cell}");
+    let accel = cell["versions"]["accelerator"].as_str().unwrap();
+    let words = guests(&cell)[0]["command"].as_array().unwrap();
+    let at = words.iter().position(|word| word == "-accel").unwrap();
+    let started = words[at + 1].as_str().unwrap();
+    assert_eq!(started.split(',').next(), Some(accel));
+    if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        let cell = run("nvmm");
+        assert_eq!(cell["stage"], "host_failed", "{cell}");
+        let detail = cell["detail"].as_str().unwrap();
+        let expected = "amd64: no accelerator as ordered: nvmm: this host's system has none";
+        assert!(detail.starts_with(expected), "{detail}");
+    }
+}
+
 /// What needs company is not reproduced alone, and the cases before it are kept as candidates.
 #[test]
 fn a_crash_that_needs_company_keeps_candidates() {

@@ -230,7 +230,9 @@ async fn a_dead_kernel_is_asked_in_its_debugger() {
 
 /// Where a part of the tests is; the empty one is all.
 fn place(part: &str) -> String {
-    format!("/usr/tests/{part}").trim_end_matches('/').to_owned()
+    format!("/usr/tests/{part}")
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 /// The clock of the guests that are compared: FALLOUT_NETBSD_CLOCK, or the host's.

@@ -26,7 +26,7 @@ pub fn run(context: &Context, args: &ResumeArgs) -> Outcome {
     };
     let mut setup = super::run::setup(context, &matrix, &only, record.fresh, args.jobs)?;
     let cluster = record.cluster.as_deref().and_then(Utf8Path::from_path);
-    setup.cluster = cluster.map(super::run::cluster).transpose()?;
+    setup.set_cluster(cluster.map(super::run::cluster).transpose()?);
     baseline::prepare(&mut setup, &record.baselines);
     // Half a run of one tree and half of another would be a verdict about neither.
     for (suite, now) in setup.revisions()? {

@@ -20,7 +20,7 @@ use super::release;
 /// `fallout run`
 pub fn run(context: &Context, args: &RunArgs) -> Outcome {
     let mut setup = setup(context, &args.matrix, &args.only, args.fresh, args.jobs)?;
-    setup.cluster = args.cluster.as_deref().map(cluster).transpose()?;
+    setup.set_cluster(args.cluster.as_deref().map(cluster).transpose()?);
     let (baselines, notes) = baseline::choose(&setup, args.baseline.as_deref(), None)?;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     baseline::prepare(&mut setup, &baselines);

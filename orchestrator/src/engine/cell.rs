@@ -110,6 +110,8 @@ pub struct CellJob {
     pub numbers: Numbers,
     /// Package and tool versions, for the record.
     pub versions: BTreeMap<String, String>,
+    /// Why its guests are translated, where something faster was wished.
+    pub instead: Option<String>,
 }
 
 /// What the guests of a cell share.
@@ -214,6 +216,9 @@ pub async fn run(job: &CellJob, bus: &Bus, cancel: &CancellationToken) -> CellRe
         }
     }
     let cell = Arc::new(Cell::new(job, bus, ledger));
+    if let Some(why) = &job.instead {
+        cell.notice(format!("{}: its guests run under tcg: {why}", job.id));
+    }
     let (stage, detail) = match std::fs::create_dir_all(&job.dir) {
         Ok(()) => carry_out(&cell, cancel).await,
         Err(e) => (

@@ -94,6 +94,16 @@ pub enum Ahead {
 }
 
 impl Setup {
+    /// Has jobs done on a cluster, where one is given. What its nodes have runs the guests.
+    pub fn set_cluster(&mut self, setting: Option<Setting>) {
+        let cluster = setting.as_ref().map(|setting| &setting.cluster);
+        let cluster = cluster.filter(|cluster| cluster.takes(JobKind::Cell));
+        if let Some(wish) = cluster.and_then(|cluster| cluster.node.accel) {
+            self.resolved.accel = wish;
+        }
+        self.cluster = setting;
+    }
+
     /// The image stage's directories.
     pub fn image_dirs(&self) -> image::Dirs {
         image::Dirs {

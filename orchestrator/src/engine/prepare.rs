@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
+use crate::guest::accel;
 use crate::image::Image;
-use crate::model::{CaseId, CellId, Key, Port};
-use crate::plan::matrix::Runner as RunnerWord;
+use crate::model::{ACCELERATOR, CaseId, CellId, Key, Port, StageResult};
+use crate::plan::policy::Runner as RunnerWord;
 use crate::plan::resolve::Suite;
 use crate::store::snapshots::Snapshots;
 use crate::suite::Runner;
@@ -57,10 +58,13 @@ pub(super) struct Parts<'a> {
 pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFailed> {
     let id = parts.id;
     let suite = suite_of(setup, &id.suite)?;
-    let port = suite.guests_on(port_of(setup, &id.port)?);
+    let on_clock = suite.guests_on(port_of(setup, &id.port)?);
+    let (port, instead) = accelerated(setup, &on_clock)?;
     let booted = kernels::boots(parts.image, parts.kernel)?;
     let mut versions: BTreeMap<String, String> = booted.versions;
     versions.extend(parts.emulator.map(|v| (EMULATOR.to_owned(), v)));
+    let accel = port.emulator.accel.word().to_owned();
+    versions.insert(ACCELERATOR.to_owned(), accel);
     Ok(CellJob {
         id: id.clone(),
         key: parts.key,
@@ -86,8 +90,24 @@ pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFa
         numbers: Numbers::after(parts.earlier.last_guest()),
         earlier: parts.earlier,
         versions,
+        instead,
         port,
     })
+}
+
+/// A port as guests of it run on this machine, and why they are translated where that is not what was wished.
+/// Blocks for as long as an emulator's start takes, once for each.
+pub(super) fn accelerated(setup: &Setup, port: &Port) -> Result<(Port, Option<String>), JobFailed> {
+    // Only a translator can count instructions.
+    if port.is_counted() {
+        return Ok((port.clone(), None));
+    }
+    let chosen = accel::choose(setup.resolved.accel, port, &accel::Here);
+    let chosen = chosen.map_err(|detail| JobFailed {
+        stage: StageResult::HostFailed,
+        detail,
+    })?;
+    Ok((accel::under(port, chosen.accel), chosen.instead))
 }
 
 /// What runs a suite's cases on a port.

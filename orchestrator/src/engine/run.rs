@@ -129,7 +129,7 @@ pub async fn execute(
     }
     let snapshots = setup.snapshots();
     let remote = match setup.cluster.clone() {
-        Some(setting) => Some(Remote::start(&setup, setting, &run, &record.id.0, &bus)?),
+        Some(setting) => Remote::start(&setup, setting, &run, &record.id.0, &bus, &cancel).await?,
         None => None,
     };
     let here = Arc::new(Semaphore::new(setup.capacity().cores as usize));
@@ -206,6 +206,12 @@ impl Dispatch {
                             schedule.again(ix);
                             continue;
                         }
+                    }
+                    // A cell that could not be begun has this for its result.
+                    if let Some((stage, why)) = &failure
+                        && *stage != StageResult::Interrupted
+                    {
+                        self.skipped(ix, *stage, why);
                     }
                     for skip in schedule.finished(ix, failure.is_none()) {
                         let (stage, why) = failure

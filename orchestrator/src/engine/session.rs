@@ -291,7 +291,8 @@ impl<'a> Session<'a> {
                         match events.iter().rev().find_map(under_way) {
                             Some(Some(case)) => {
                                 let limit = commands.case_limit(cell.ledger().limit(case));
-                                stream.set_idle(limit.map_or(total, |l| l * patience + slow(GRACE)));
+                                stream
+                                    .set_idle(limit.map_or(total, |l| l * patience + slow(GRACE)));
                             }
                             Some(None) => stream.set_idle(idle),
                             None => {}

@@ -214,13 +214,13 @@ impl Dispatch {
                     return;
                 }
                 let prepared = self.cell_job(&id, key.as_ref(), &needs);
-                if let Some(job) = &prepared {
+                if let Ok(job) = &prepared {
                     self.shards.insert(ix, job.shards.clone());
                 }
                 tasks.spawn(async move {
                     let made = match prepared {
-                        Some(job) => Ok(Made::Cell(Box::new(cell::run(&job, &bus, &cancel).await))),
-                        None => Err(lost()),
+                        Ok(job) => Ok(Made::Cell(Box::new(cell::run(&job, &bus, &cancel).await))),
+                        Err(failed) => Err(failed),
                     };
                     Ended {
                         ix,
@@ -276,13 +276,19 @@ impl Dispatch {
         }
     }
 
-    fn cell_job(&mut self, id: &CellId, key: Option<&Key>, needs: &[usize]) -> Option<CellJob> {
+    fn cell_job(
+        &mut self,
+        id: &CellId,
+        key: Option<&Key>,
+        needs: &[usize],
+    ) -> Result<CellJob, JobFailed> {
         let image = needs.iter().find_map(|n| self.image(*n));
-        let built = needs.iter().find_map(|n| self.built(*n))?;
+        let built = needs.iter().find_map(|n| self.built(*n));
+        let built = built.ok_or_else(lost)?;
         let kernel = needs.iter().find_map(|n| self.kernel(*n));
         let earlier = self.earlier.remove(id).unwrap_or_default();
-        let suite = self.setup.resolved.suite(&id.suite)?;
-        let port: &Port = self.setup.resolved.port(&id.port)?;
+        let suite = self.setup.resolved.suite(&id.suite).ok_or_else(lost)?;
+        let port = self.setup.resolved.port(&id.port).ok_or_else(lost)?;
         let program = &port.emulator.program;
         let emulator = self.emulators.entry(program.clone());
         let emulator = emulator.or_insert_with(|| program_version(program)).clone();
@@ -290,7 +296,7 @@ impl Dispatch {
         let slowness = *slowness.or_insert_with(|| self.setup.slowness(id, port));
         let parts = Parts {
             id,
-            key: key?.clone(),
+            key: key.cloned().ok_or_else(lost)?,
             image: image.as_ref().map(|ready| &ready.image),
             tests: &built.tar,
             kernel: kernel.as_deref(),
@@ -306,8 +312,7 @@ impl Dispatch {
             dir: self.run.cell_dir(id),
             run: &self.record.id.0,
         };
-        let job = prepare::cell_job(&self.setup, parts);
-        job.map_err(|e| self.notice(e.detail)).ok()
+        prepare::cell_job(&self.setup, parts)
     }
 
     /// The cluster, where it takes such jobs.

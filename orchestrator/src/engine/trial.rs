@@ -171,7 +171,9 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
     Ok(Stage {
         id: id.clone(),
         key: cell_job.key_with(&known).cloned(),
-        port: suite.guests_on(port),
+        port: super::prepare::accelerated(setup, &suite.guests_on(port))
+            .map_err(host)?
+            .0,
         cases_root: suite.project.cases_root().to_owned(),
         image: booted.record,
         kernel: booted.kernel.into(),
@@ -241,6 +243,7 @@ impl Stage {
             earlier: Earlier::default(),
             numbers,
             versions: self.versions.clone(),
+            instead: None,
         }
     }
 

@@ -13,8 +13,8 @@ use super::error::GuestError;
 use super::rundir::RunDir;
 use crate::host::process::{Exit, Process, find_program};
 use crate::host::text;
-use crate::model::ConsoleWatch;
 use crate::model::port::Emulator;
+use crate::model::{Accel, ConsoleWatch};
 
 /// What is left in the pipes of a dead emulator is there at once.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -51,7 +51,9 @@ pub fn arguments(spec: &BareSpec) -> Vec<String> {
     if let Some(cpu) = &emulator.cpu {
         words.extend(["-cpu".to_owned(), cpu.clone()]);
     }
-    words.extend(["-accel", "tcg", "-smp", "1", "-m"].map(str::to_owned));
+    // An image must not depend on where it was installed.
+    let accel = Accel::Tcg.word();
+    words.extend(["-accel", accel, "-smp", "1", "-m"].map(str::to_owned));
     words.push(emulator.mem_mib.to_string());
     words.extend(["-no-reboot", "-chardev", "stdio,id=console,signal=off"].map(str::to_owned));
     words.extend(["-serial", "chardev:console"].map(str::to_owned));

@@ -8,8 +8,8 @@
 
 use std::path::Path;
 
-use crate::model::Key;
 use crate::model::port::Emulator;
+use crate::model::{Accel, Key};
 
 /// The name of the agent's virtio-serial port; the guest finds its device by it.
 pub const AGENT_PORT: &str = "org.fallout.agent";
@@ -24,7 +24,7 @@ const OWN_LINE: &str = "serial";
 /// programs, other priorities.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// Emulation, with a bounded buffer for translated code.
+/// Translation, with a bounded buffer for translated code.
 const TCG: &str = "tcg,tb-size=256";
 
 /// The paths in a command line.
@@ -50,12 +50,19 @@ pub fn arguments(emulator: &Emulator, paths: &Paths<'_>, sandbox: bool) -> Vec<S
 
     add(&["-nodefaults", "-no-user-config", "-display", "none"]);
     add(&["-M", &emulator.machine]);
-    if let Some(cpu) = &emulator.cpu {
+    let translated = emulator.accel == Accel::Tcg;
+    let own = emulator.native_cpu.as_ref().filter(|_| !translated);
+    if let Some(cpu) = own.or(emulator.cpu.as_ref()) {
         add(&["-cpu", cpu]);
     }
     // Left to itself QEMU takes up to 1 GiB for translated code, which no plan of ours knows of:
     // a long suite on s390x came to 1.2 GiB of resident memory with 256 MiB for the guest.
-    add(&["-accel", TCG, "-smp", "1"]);
+    let accel = if translated {
+        TCG
+    } else {
+        emulator.accel.word()
+    };
+    add(&["-accel", accel, "-smp", "1"]);
     add(&["-m", &emulator.mem_mib.to_string()]);
     add(&["-no-reboot"]);
     if sandbox {
@@ -147,6 +154,8 @@ mod tests {
             packages: vec!["qemu-system-sparc".to_owned()],
             machine: "sun4u".to_owned(),
             cpu: None,
+            accel: Accel::Tcg,
+            native_cpu: None,
             mem_mib: 256,
             append: "console=ttyS0 quiet panic=0".to_owned(),
             channel: "virtio-serial-pci,bus=pciB".to_owned(),
@@ -264,11 +273,32 @@ mod tests {
             key(&|e| e.mem_mib += 1, "qemu 10.0.2", "k"),
             key(&|e| e.append.push('x'), "qemu 10.0.2", "k"),
             key(&|e| e.args.clear(), "qemu 10.0.2", "k"),
+            key(&|e| e.accel = Accel::Kvm, "qemu 10.0.2", "k"),
         ] {
             assert_ne!(other, first);
         }
         let words = incoming(Path::new("/c/state"));
         assert_eq!(words, ["-incoming", "file:/c/state"]);
+    }
+
+    #[test]
+    fn the_hosts_processor_runs_the_guest_as_its_own_model() {
+        let start = |accel| {
+            let emulator = Emulator {
+                cpu: Some("cortex-a57".to_owned()),
+                native_cpu: Some("host".to_owned()),
+                accel,
+                ..emulator()
+            };
+            arguments(&emulator, &PATHS, false)[4..10].join(" ")
+        };
+        let lines = [Accel::Tcg, Accel::Kvm, Accel::Nvmm, Accel::Hvf].map(start);
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        -M sun4u -cpu cortex-a57 -accel tcg,tb-size=256
+        -M sun4u -cpu host -accel kvm
+        -M sun4u -cpu host -accel nvmm
+        -M sun4u -cpu host -accel hvf
+        ");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | [`machine`], [`state`] | one guest's life |
 //! | [`error`] | what can go wrong in it |
 
+pub mod accel;
 pub mod agent;
 pub mod bare;
 pub mod bsd;

@@ -3,6 +3,7 @@
 //! Stages never import each other; whatever crosses a border between two of them lives here.
 //! There is no I/O in this module: values, their text forms and total functions over them.
 
+pub mod accel;
 pub mod cell;
 pub mod change;
 pub mod crash;
@@ -27,6 +28,7 @@ pub mod telling;
 pub mod units;
 pub mod watch;
 
+pub use accel::{ACCELERATOR, Accel, AccelWish};
 pub use cell::{CameUp, CellId, CellResult, Damage, GuestEnd, GuestRecord, Side};
 pub use change::{ChangeSet, JobSpec, JobState, NewJob, Policy, Priority};
 pub use crash::{Crash, CrashKind, Reproduced, Section};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::accel::{Accel, Native};
 use super::ids::PortName;
 use super::install::InstallSpec;
 use super::script::Step;
@@ -41,6 +42,10 @@ pub struct Port {
     /// by them and by nothing else. Not part of `emulator`, because it says what can be asked for.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub icount: bool,
+    /// The hosts that can run its instructions themselves. Not part of `emulator`: what a host does with that is
+    /// chosen there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<Native>,
     /// Other emulations of the port, to tell a fault of the emulator from one of the system.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Alternative>,
@@ -106,18 +111,24 @@ impl Port {
     /// How many times as long as the guest's clock says the host waits before it takes a guest for dead: a
     /// clock of instructions goes slower on a busy host, and the host's own does not.
     pub fn patience(&self) -> u32 {
-        match self.emulator.args.iter().any(|word| word == ICOUNT) {
+        match self.is_counted() {
             true => COUNTED_PATIENCE,
             false => 1,
         }
     }
 
+    /// Whether its guests' clock goes by their instructions.
+    pub fn is_counted(&self) -> bool {
+        self.emulator.args.iter().any(|word| word == ICOUNT)
+    }
+
     fn with_icount(&self, how: &str) -> Option<Self> {
         let mut port = self.clone();
-        let args = &mut port.emulator.args;
-        if !args.iter().any(|word| word == ICOUNT) {
-            args.extend([ICOUNT, how].map(str::to_owned));
+        if !self.is_counted() {
+            port.emulator.args.extend([ICOUNT, how].map(str::to_owned));
         }
+        // Only a translator can count.
+        port.emulator.accel = Accel::Tcg;
         self.icount.then_some(port)
     }
 
@@ -125,6 +136,7 @@ impl Port {
     pub fn emulated_by(&self, other: &Alternative) -> Self {
         let mut port = self.clone();
         let emulator = &mut port.emulator;
+        emulator.accel = Accel::Tcg;
         emulator.program = other.program.clone().unwrap_or(emulator.program.clone());
         emulator.machine = other.machine.clone().unwrap_or(emulator.machine.clone());
         emulator.cpu = other.cpu.clone().or(emulator.cpu.take());
@@ -197,6 +209,12 @@ pub struct Emulator {
     /// QEMU's `-cpu`; the machine's default where absent.
     #[serde(default)]
     pub cpu: Option<String>,
+    /// What runs the guests here: chosen by the machine that starts them, never by a manifest.
+    #[serde(skip)]
+    pub accel: Accel,
+    /// The `-cpu` in the place of `cpu` where the host's processor runs them.
+    #[serde(skip)]
+    pub native_cpu: Option<String>,
     /// Guest memory.
     pub mem_mib: u32,
     /// The kernel's command line.

@@ -20,7 +20,7 @@ use super::job::{
     key_of,
 };
 use super::kernels::KernelFact;
-use super::matrix::Runner;
+use super::policy::Runner;
 use super::resolve::{Resolved, Suite};
 use crate::model::{CellId, JobKind, Key, Port, PortName, Side};
 
@@ -132,7 +132,7 @@ pub fn plan(matrix: &Resolved, facts: &Facts) -> Plan {
                 };
                 let image = suite.system.is_image().then_some(images[&port.port]);
                 let needs = image.into_iter().chain([*build]).chain(kernel).collect();
-                maker.cell(id, suite, port, &matrix.limits, needs);
+                maker.cell(id, suite, port, matrix, needs);
             }
         }
     }
@@ -260,9 +260,10 @@ impl Maker<'_> {
         id: CellId,
         suite: &Suite,
         port: &Port,
-        limits: &super::matrix::Limits,
+        matrix: &Resolved,
         needs: Vec<JobIx>,
     ) {
+        let limits = &matrix.limits;
         let made = |kind: JobKind| {
             let mut jobs = needs.iter().map(|ix| &self.plan.jobs[*ix]);
             jobs.find(|job| job.kind() == kind)
@@ -305,6 +306,11 @@ impl Maker<'_> {
             // A stored result says which cell it is of.
             ("cell", Some(id.to_string())),
         ]);
+        // Which accelerator a wish comes to is known where the guest starts. What was made under none is never taken
+        // for what was made under one.
+        if !matrix.accel.is_tcg() && port.native.is_some() {
+            inputs.insert("accel".to_owned(), Some(matrix.accel.word().to_owned()));
+        }
         if let Some(seed) = suite.memory_seed {
             inputs.insert("memory_seed".to_owned(), Some(seed.to_string()));
         }

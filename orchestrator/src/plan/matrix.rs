@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::kernels::{self, System};
-use super::policy::{Adaptive, Order, Repeats, Shards};
+use super::policy::{Adaptive, Order, Repeats, Runner, Shards};
 pub use super::release::{Costs, ReleaseAt};
-use crate::model::{Clock, KernelOption};
 use crate::model::problem::{Problem, did_you_mean};
 use crate::model::project::{
     BuildSpec, Project, Source, check_format, check_guest_path, check_known, check_name,
 };
 use crate::model::units::{de_duration, de_size, ser_duration};
+use crate::model::{AccelWish, Clock, KernelOption};
 
 /// The kernel variant that every suite can run on: the image's kernel, or that of the suite's
 /// `kernel` with no options but the project's own.
@@ -62,6 +62,9 @@ pub struct Matrix {
     /// What may be spent on attempts that tell what the passes have left open; nothing where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<Adaptive>,
+    /// What runs guests whose instructions are the host's own.
+    #[serde(default, skip_serializing_if = "AccelWish::is_tcg")]
+    pub accel: AccelWish,
     /// What a run may use.
     #[serde(default)]
     pub limits: Limits,
@@ -163,19 +166,6 @@ pub struct SuiteSpec {
     /// Only these of the matrix's ports; all where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
-}
-
-/// What runs the cases in the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Runner {
-    /// What the port's manifest says.
-    #[default]
-    Auto,
-    /// Kyua.
-    Kyua,
-    /// The POSIX-shell runner, which prints TPS.
-    Sh,
 }
 
 /// What a run may use. What is absent is taken from the machine.

@@ -268,6 +268,19 @@ fn ser_some_duration<S: Serializer>(time: &Option<Duration>, s: S) -> Result<S::
     }
 }
 
+/// What runs the cases in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runner {
+    /// What the port's manifest says.
+    #[default]
+    Auto,
+    /// Kyua.
+    Kyua,
+    /// The POSIX-shell runner, which prints TPS.
+    Sh,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::kernels::{self, System};
-use super::matrix::{Limits, Matrix, Retries, Runner, SuiteSpec, no_patches};
-use super::policy::{Adaptive, Order, Repeats, Shards};
+use super::matrix::{Limits, Matrix, Retries, SuiteSpec, no_patches};
+use super::policy::{Adaptive, Order, Repeats, Runner, Shards};
 use crate::model::known::Registry;
 use crate::model::problem::Problem;
 use crate::model::project::{BuildKind, Source};
-use crate::model::{Clock, KernelOption, Port, PortName, Project, Side};
+use crate::model::{AccelWish, Clock, KernelOption, Port, PortName, Project, Side};
 
 /// A matrix with everything it refers to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Resolved {
     /// What may be spent on attempts beyond the passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<Adaptive>,
+    /// What runs guests whose instructions are the host's own.
+    #[serde(default, skip_serializing_if = "AccelWish::is_tcg")]
+    pub accel: AccelWish,
     /// What a run may use.
     pub limits: Limits,
     /// What is tried again.
@@ -334,6 +337,7 @@ pub fn resolve(
         suites,
         kernel_options: matrix.kernel_options.clone(),
         adaptive: matrix.adaptive,
+        accel: matrix.accel,
         limits: matrix.limits.clone(),
         retries: matrix.retries.clone(),
         // Whoever reads files reads it.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Attempt, CameUp, CaseId, CellResult, GuestRecord, Purpose};
+use crate::model::{ACCELERATOR, Attempt, CameUp, CaseId, CellResult, GuestRecord, Purpose};
 
 /// A guest that took so much longer to come up than its like was on a busy host.
 const BUSY: f64 = 1.5;
@@ -117,6 +117,9 @@ pub fn of(cell: &CellResult, before: Before<'_>, hour: u8, boots: &Boots) -> Vec
     }
     if let Some(version) = cell.versions.get(EMULATOR) {
         facts.push(format!("emulator {version}"));
+    }
+    if let Some(accel) = cell.versions.get(ACCELERATOR) {
+        facts.push(format!("accelerator {accel}"));
     }
     let guest = cell.guests.iter().find(|g| g.number == attempt.guest);
     let Some(guest) = guest else { return facts };

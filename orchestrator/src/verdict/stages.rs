@@ -10,8 +10,8 @@ use super::tally::{Row, Table};
 use super::traits::Explainer;
 use super::words;
 use crate::model::{
-    CellResult, Finding, FindingKind, GuestEnd, News, Outcome, PortTally, Side, StageResult,
-    Verdict,
+    ACCELERATOR, CellResult, Finding, FindingKind, GuestEnd, News, Outcome, PortTally, Side,
+    StageResult, Verdict,
 };
 
 /// Cases that a line names before it counts the rest.
@@ -335,6 +335,25 @@ pub fn notes(table: &Table<'_>, verdict: &mut Verdict) {
     note(&skipped, "skipped now, not so in the baseline");
     let partly: Vec<String> = partly.into_keys().collect();
     note(&partly, "missed in some passes only");
+    for (i, column) in table.columns.iter().enumerate() {
+        let ran = |side: Side| {
+            let mut cells = table.cells.iter();
+            let cell = cells.find(|(at, cell)| *at == i && cell.id.side == side);
+            cell.and_then(|(_, cell)| cell.versions.get(ACCELERATOR))
+        };
+        let (then, now) = (ran(Side::Baseline), ran(Side::Candidate));
+        if let (Some(then), Some(now)) = (then, now)
+            && then != now
+        {
+            verdict.notes.push(format!(
+                "{} on {}: guests of the baseline ran under {}, those of the candidate under {}: what differs may be theirs.",
+                table.suite,
+                column.label,
+                words::quote(then),
+                words::quote(now)
+            ));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Golden verdicts: what a maintainer reads for runs with planted faults.
 
-use crate::model::{Finding, Outcome, Side, Verdict};
+use crate::model::{ACCELERATOR, Finding, Outcome, Side, Verdict};
 use crate::report::sample;
 
 fn told(verdict: &Verdict) -> String {
@@ -64,10 +64,21 @@ fn trouble_is_told_apart_from_findings() {
 
 /// Cells of one case on the ports of the sample; `bad` says how many of three attempts fail.
 fn one_case(bad: impl Fn(&str, Side) -> u32) -> Verdict {
+    verdict_of(bad, |_, _| None)
+}
+
+/// The same, whose guests ran under accelerators.
+fn verdict_of(
+    bad: impl Fn(&str, Side) -> u32,
+    accel: impl Fn(&str, Side) -> Option<&'static str>,
+) -> Verdict {
     let mut cells = sample::cells(0);
     cells.retain(|c| c.id.suite == "portable");
     for cell in &mut cells {
         let bad = bad(cell.id.port.as_str(), cell.id.side);
+        let ran = accel(cell.id.port.as_str(), cell.id.side);
+        cell.versions
+            .extend(ran.map(|ran| (ACCELERATOR.to_owned(), ran.to_owned())));
         cell.guests.clear();
         cell.attempts.retain(|a| a.case.case == "fifo");
         for attempt in &mut cell.attempts {
@@ -109,6 +120,29 @@ fn one_trait_stays_one_finding_though_the_baseline_knows_half_of_it() {
         The baseline fails on s390x too.
         Sure to 99.2 %; very strong evidence that it is new (3779 to 1; over 99.9 % new).
     "###);
+}
+
+#[test]
+fn a_difference_between_accelerators_is_a_trait_and_one_between_sides_is_told() {
+    let ran = |kvm: &dyn Fn(&str, Side) -> bool| {
+        verdict_of(
+            |port, side| match (port, side) {
+                ("amd64" | "riscv64", Side::Candidate) => 3,
+                _ => 0,
+            },
+            |port, side| Some(if kvm(port, side) { "kvm" } else { "tcg" }),
+        )
+    };
+    let native = |port: &str| port == "amd64" || port == "riscv64";
+    let text = told(&ran(&|port, _| native(port)));
+    assert!(text.contains(": kvm accelerator. New"), "{text}");
+    assert!(!text.contains("note:"), "{text}");
+    let text = told(&ran(&|port, side| native(port) && side == Side::Candidate));
+    let note = "note: portable on amd64: guests of the baseline ran under tcg, those of the candidate under kvm";
+    assert!(text.contains(note), "{text}");
+    // Where all ran alike it explains nothing.
+    let text = told(&ran(&|_, _| true));
+    assert!(!text.contains("accelerator"), "{text}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::bits::Bits;
 use super::priors;
 use super::tally::{Column, Table};
 use super::weigh::{Region, Scales};
-use crate::model::{PortName, TraitSplit, Traits};
+use crate::model::{ACCELERATOR, PortName, Side, TraitSplit, Traits};
 
 /// Explanations that a finding lists at most.
 const RIVALS: usize = 16;
@@ -39,6 +39,22 @@ struct Literal {
 /// Regions that are weighed at most: what has the least prior is left out.
 const REGIONS: usize = 4096;
 
+/// By column, what ran its candidate's guests, where that differs between columns: a node that has an
+/// accelerator may differ from one that translates.
+fn accelerators(table: &Table<'_>) -> Vec<Option<(String, String)>> {
+    let mut facts = vec![None; table.columns.len()];
+    let candidates = table.cells.iter();
+    for (column, cell) in candidates.filter(|(_, cell)| cell.id.side == Side::Candidate) {
+        let ran = cell.versions.get(ACCELERATOR);
+        facts[*column] = ran.map(|ran| (ACCELERATOR.to_owned(), ran.clone()));
+    }
+    let kinds: BTreeSet<_> = facts.iter().flatten().collect();
+    match kinds.len() {
+        0 | 1 => Vec::new(),
+        _ => facts,
+    }
+}
+
 /// Finds what separates sets of columns of one suite.
 #[derive(Debug)]
 pub struct Explainer {
@@ -54,7 +70,9 @@ pub struct Explainer {
 impl Explainer {
     /// Gathers the traits of a suite's columns: the port's, then the variant's.
     pub fn new(table: &Table<'_>, input: &VerdictInput<'_>) -> Self {
-        Self::of(&table.columns, &table.heard(), input.ports, input.variants)
+        let own = accelerators(table);
+        let heard = table.heard();
+        Self::with(&table.columns, &heard, input.ports, input.variants, &own)
     }
 
     /// For columns, of which some say anything at all.
@@ -63,6 +81,17 @@ impl Explainer {
         heard: &[bool],
         ports_traits: &BTreeMap<PortName, Traits>,
         variants_traits: &BTreeMap<String, Traits>,
+    ) -> Self {
+        Self::with(places, heard, ports_traits, variants_traits, &[])
+    }
+
+    /// The same, with facts of columns that are neither the port's nor the variant's.
+    fn with(
+        places: &[Column],
+        heard: &[bool],
+        ports_traits: &BTreeMap<PortName, Traits>,
+        variants_traits: &BTreeMap<String, Traits>,
+        facts: &[Option<(String, String)>],
     ) -> Self {
         let columns = places.len();
         let variants: BTreeSet<&str> = places.iter().map(|c| c.variant.as_str()).collect();
@@ -73,7 +102,9 @@ impl Explainer {
             let named = ("variant".to_owned(), column.variant.clone());
             let named = (variants.len() > 1).then_some(&named);
             let own = named.map(|(k, v)| (k, v)).into_iter();
-            for (key, value) in port.chain(variant).chain(own) {
+            let fact = facts.get(i).and_then(Option::as_ref);
+            let fact = fact.map(|(k, v)| (k, v)).into_iter();
+            for (key, value) in port.chain(variant).chain(own).chain(fact) {
                 let values = keys.entry(key.clone()).or_default();
                 values.entry(value.clone()).or_default().insert(i);
             }

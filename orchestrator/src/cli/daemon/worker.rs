@@ -186,7 +186,7 @@ fn prepare(daemon: &Daemon, job: &Job) -> Result<(Setup, RunRecord, RunDir), Fai
         suites,
         matrix,
     } = ground(daemon, job, &only)?;
-    setup.cluster = cluster(daemon, job)?;
+    setup.set_cluster(cluster(daemon, job)?);
     let id = RunId(job.run.clone().unwrap_or_default());
     let path = daemon.context.dirs.runs().join(&id.0);
     if path.join("run.json").is_file() {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, Built, KernelBuilt, Tree};
 use crate::engine::RunError;
 use crate::engine::bus::Bus;
 use crate::engine::facts::Setup;
 use crate::engine::jobs::JobFailed;
-use crate::model::{CellId, CellResult, JobKind, Key, StageResult};
+use crate::model::{CellId, CellResult, Event, JobKind, Key, StageResult};
 use crate::plan::cluster::submit::{self, RunNames};
 use crate::plan::cluster::{Class, Cluster};
 use crate::plan::{Job, Work};
@@ -59,25 +60,34 @@ struct Inner {
 }
 
 impl Remote {
-    /// Takes up the work of a run.
-    pub(in crate::engine) fn start(
+    /// Takes up the work of a run, for as long as it takes a store that is away to come back. None where the run
+    /// is ended meanwhile.
+    pub(in crate::engine) async fn start(
         setup: &Setup,
         setting: Setting,
         run: &RunDir,
         id: &str,
         bus: &Bus,
-    ) -> Result<Self, RunError> {
+        cancel: &CancellationToken,
+    ) -> Result<Option<Self>, RunError> {
         let cluster = &setting.cluster;
         let names = submit::names(cluster, id, &cluster.store);
-        let queue = Queue::open(Arc::clone(cluster), names.clone(), bus.clone())?;
+        let open = || {
+            let queue = Queue::open(Arc::clone(cluster), names.clone(), bus.clone())?;
+            Ok((queue, order::artifacts(cluster)?))
+        };
+        let tell = |text: String| bus.emit(Event::Notice { port: None, text });
+        let Some((queue, artifacts)) = patiently(cancel, tell, open).await? else {
+            return Ok(None);
+        };
         let (to_queue, from) = mpsc::unbounded_channel();
         tokio::spawn(queue.work(from));
         let cwd = std::env::current_dir()
             .ok()
             .and_then(|d| Utf8PathBuf::from_path_buf(d).ok());
-        Ok(Self(
+        Ok(Some(Self(
             Arc::new(Inner {
-                artifacts: order::artifacts(cluster)?,
+                artifacts,
                 cache: NodeCache::new(setup.dirs.cache.clone().into(), u64::MAX),
                 to_queue,
                 news: News::follow(&names.dir),
@@ -88,7 +98,7 @@ impl Remote {
                 setting,
             }),
             Duration::ZERO,
-        ))
+        )))
     }
 
     /// The same for a job with so long a way behind it.
@@ -406,25 +416,45 @@ impl Remote {
         order: &JobOrder,
         watch: &Watch<'_>,
     ) -> Result<(), JobFailed> {
-        let until = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_secs(1);
-        let mut told = None;
-        loop {
+        let write = || {
             // An order that is there may be at work: it stays as it is.
             let there: Result<Option<JobOrder>, RunError> = order::read(&dir.order_path());
-            let done = match there {
-                Ok(Some(_)) => return Ok(()),
+            match there {
+                Ok(Some(_)) => Ok(()),
                 Ok(None) | Err(_) => order::write(&dir.order_path(), order),
-            };
-            let Err(error) = done else { return Ok(()) };
-            if Instant::now() > until {
-                return Err(host(error.to_string()));
             }
-            watch.notice_once(&mut told, format!("{error}; it is tried again"));
-            tokio::select! {
-                () = watch.cancel.cancelled() => return Err(interrupted()),
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
-            }
+        };
+        match patiently(watch.cancel, |text| watch.notice(text), write).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(interrupted()),
+            Err(error) => Err(host(error.to_string())),
+        }
+    }
+}
+
+/// Does something to the store, and again for [`PATIENCE`] where that does not go: a store that is full or away
+/// is seen to. None where that is cut short.
+pub(super) async fn patiently<T>(
+    cancel: &CancellationToken,
+    tell: impl Fn(String),
+    mut attempt: impl FnMut() -> Result<T, RunError>,
+) -> Result<Option<T>, RunError> {
+    let until = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_secs(1);
+    let mut told = String::new();
+    loop {
+        let error = match attempt() {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) if Instant::now() > until => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        if told != error {
+            tell(format!("{error}; it is tried again"));
+            told = error;
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(None),
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
         }
     }
 }

@@ -1,6 +1,7 @@
 use super::order::{BatchFile, JobDir, dir_name, write};
 use super::progress::{Progress, Watch, seen};
 use super::*;
+use crate::engine::RunError;
 use crate::engine::bus::Bus;
 use crate::model::{CellId, Event};
 use crate::store::events::{self, EventLog};
@@ -74,6 +75,34 @@ fn a_batch_names_its_jobs_and_a_wrong_task_is_told() {
         .unwrap_err()
         .to_string();
     assert!(absent.contains("expected a batch of jobs"), "{absent}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_waited_for_and_told_of_once() {
+    let (_guard, dir) = temp();
+    let run = dir.join("jobs/run");
+    // What it looks like where a directory has become something else.
+    std::fs::write(dir.join("jobs"), "").unwrap();
+    let told = std::cell::RefCell::new(Vec::new());
+    let tell = |text: String| told.borrow_mut().push(text);
+    let mut attempts = 0;
+    let open = || {
+        attempts += 1;
+        if attempts == 3 {
+            std::fs::remove_file(dir.join("jobs")).unwrap();
+        }
+        std::fs::create_dir_all(&run).map_err(|e| RunError::Host(format!("{run}: {e}")))
+    };
+    let cancel = CancellationToken::new();
+    let opened = super::remote::patiently(&cancel, tell, open).await.unwrap();
+    assert_eq!((opened, attempts), (Some(()), 3));
+    assert_eq!(told.borrow().len(), 1, "{told:?}");
+    assert!(told.borrow()[0].ends_with("; it is tried again"));
+
+    cancel.cancel();
+    let never = || Err::<(), _>(RunError::Host("away".to_owned()));
+    let ended = super::remote::patiently(&cancel, |_| (), never).await;
+    assert_eq!(ended.unwrap(), None);
 }
 
 #[test]

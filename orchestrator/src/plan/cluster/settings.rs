@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::problem::Problem;
 use crate::model::units::{de_duration, de_size, ser_duration};
-use crate::model::{JobKind, PortName};
+use crate::model::{AccelWish, JobKind, PortName};
 
 /// What runs the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +127,9 @@ pub struct Node {
     /// The user's cache where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Utf8PathBuf>,
+    /// What runs guests of ports that are a node's own, in the place of the matrix's `accel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accel: Option<AccelWish>,
     /// The most that fetched artifacts may take there.
     #[serde(
         default = "cache_bytes",
@@ -142,6 +145,7 @@ impl Default for Node {
         Self {
             program: None,
             cache: None,
+            accel: None,
             cache_bytes: cache_bytes(),
         }
     }
@@ -285,7 +289,7 @@ mod tests {
     #[test]
     fn a_small_file_says_enough_and_a_ports_own_wish_wins() {
         let text = "format: 1\nexecutor: slurm\nstore: shared\nask: {partition: ci, nice: 10}\n\
-                    ports: {sparc64: {constraint: kvm, partition: big}}\nnode: {cache: '/var/tmp/{node}'}\n";
+                    ports: {sparc64: {constraint: kvm, partition: big}}\nnode: {cache: '/var/tmp/{node}', accel: auto}\n";
         let cluster = read(text).unwrap().below("/etc/fallout".into());
         assert!(cluster.check().is_empty());
         assert_eq!(cluster.store, "/etc/fallout/shared");
@@ -296,6 +300,7 @@ mod tests {
             (Some("kvm"), Some(10))
         );
         assert_eq!(cluster.node.cache_on("n1").unwrap(), "/var/tmp/n1");
+        assert_eq!(cluster.node.accel, Some(AccelWish::Auto));
         assert!(cluster.takes(JobKind::Cell) && !cluster.takes(JobKind::Image));
         // What is written can be read back: jobs carry it.
         let again = read(&serde_yaml::to_string(&cluster).unwrap()).unwrap();

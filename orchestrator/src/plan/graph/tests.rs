@@ -26,7 +26,8 @@ const MATRIX: &str = "format: 1\nname: m\nports: [p64, q32be]\nsuites:\n\
     - {name: b, project: b.yaml, ports: [q32be]}\n";
 
 fn resolved(text: &str) -> Resolved {
-    let ports = [port("p64", ""), port("q32be", "kernel")];
+    let mut ports = [port("p64", ""), port("q32be", "kernel")];
+    ports[0].native = Some(serde_yaml::from_str("{hosts: [x86_64]}").unwrap());
     let names = ["p64", "q32be"];
     let doc = yaml::parse::<Matrix>("m".into(), text.to_owned(), |m| m.check(&names)).unwrap();
     let project: Project = serde_yaml::from_str(
@@ -306,6 +307,8 @@ fn every_setting_of_a_cell_is_in_its_key() {
         ("passes: 3", "passes: 3, cases: /usr/tests/p/x"),
         ("suites:", "limits: {guests: 3}\nsuites:"),
         ("suites:", "limits: {output: 2KiB}\nsuites:"),
+        ("suites:", "accel: auto\nsuites:"),
+        ("suites:", "accel: kvm\nsuites:"),
     ] {
         assert_ne!(base, keys(&MATRIX.replace(from, to)), "{to}");
     }
@@ -313,9 +316,18 @@ fn every_setting_of_a_cell_is_in_its_key() {
     for (from, to) in [
         ("suites:", "limits: {cores: 1, memory: 1GiB}\nsuites:"),
         ("suites:", "retries: {host_fault: 5}\nsuites:"),
+        ("suites:", "accel: tcg\nsuites:"),
         ("name: m", "name: n"),
         ("ports: [p64, q32be]", "ports: [q32be, p64]"),
     ] {
         assert_eq!(base, keys(&MATRIX.replace(from, to)), "{to}");
     }
+    // A port that no host runs is translated, whatever is wished.
+    let foreign = |matrix: &str| {
+        let plan = machine.plan_of(matrix);
+        let ix = plan.find("cell a/q32be/stock/candidate").unwrap();
+        plan.jobs[ix].inputs.clone()
+    };
+    let wished = MATRIX.replace("suites:", "accel: kvm\nsuites:");
+    assert_eq!(foreign(&wished), foreign(MATRIX));
 }

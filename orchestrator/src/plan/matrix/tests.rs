@@ -122,7 +122,7 @@ limits: {memory: 512MB}
 ";
     assert_snapshot!(read(text).unwrap_err(), @r#"
 m.yaml: ports: is missing
-m.yaml:3:1: prots: unknown field, expected one of format, name, description, release, costs, ports, variants, kernel_options, exclude, suites, known_flakes, adaptive, limits, retries; did you mean 'ports'?
+m.yaml:3:1: prots: unknown field, expected one of format, name, description, release, costs, ports, variants, kernel_options, exclude, suites, known_flakes, adaptive, accel, limits, retries; did you mean 'ports'?
 m.yaml:7:5: suites[0].baseline: 'unpached' is unknown, expected one of none, unpatched, last-good, parent, branch-point:REF; did you mean 'unpatched'?
 m.yaml:8:5: suites[0].order: 'random' is unknown, expected one of listed, shuffled, each-alone
 m.yaml:9:5: suites[0].runner: 'kuya' is unknown, expected one of auto, kyua, sh; did you mean 'kyua'?

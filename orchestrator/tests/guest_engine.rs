@@ -148,7 +148,7 @@ fn waiting_costs_nothing_on_a_virtual_clock() {
         assert!(attempt["duration"]["secs"].as_u64().unwrap() >= 250);
     }
     let words = guests(cell)[0]["command"].as_array().unwrap();
-    assert!(words.contains(&"shift=0,sleep=off".into()), "{words:?}");
+    assert!(words.contains(&"shift=3,sleep=off".into()), "{words:?}");
 }
 
 /// The same set of outcomes whatever the number of guests that share the suite.

@@ -58,8 +58,7 @@ pub(super) struct Parts<'a> {
 pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFailed> {
     let id = parts.id;
     let suite = suite_of(setup, &id.suite)?;
-    let on_clock = suite.guests_on(port_of(setup, &id.port)?);
-    let (port, instead) = accelerated(setup, &on_clock)?;
+    let (port, instead) = guests_of(setup, suite, port_of(setup, &id.port)?)?;
     let booted = kernels::boots(parts.image, parts.kernel)?;
     let mut versions: BTreeMap<String, String> = booted.versions;
     versions.extend(parts.emulator.map(|v| (EMULATOR.to_owned(), v)));
@@ -95,19 +94,24 @@ pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFa
     })
 }
 
-/// A port as guests of it run on this machine, and why they are translated where that is not what was wished.
-/// Blocks for as long as an emulator's start takes, once for each.
-pub(super) fn accelerated(setup: &Setup, port: &Port) -> Result<(Port, Option<String>), JobFailed> {
+/// A port as a suite's guests run on this machine, by its clock and accelerator, and why they are translated where that
+/// is not what was wished. Blocks for as long as an emulator's start takes, once for each.
+pub(super) fn guests_of(
+    setup: &Setup,
+    suite: &Suite,
+    port: &Port,
+) -> Result<(Port, Option<String>), JobFailed> {
+    let port = suite.guests_on(port);
     // Only a translator can count instructions.
     if port.is_counted() {
-        return Ok((port.clone(), None));
+        return Ok((port, None));
     }
-    let chosen = accel::choose(setup.resolved.accel, port, &accel::Here);
+    let chosen = accel::choose(setup.resolved.accel, &port, &accel::Here);
     let chosen = chosen.map_err(|detail| JobFailed {
         stage: StageResult::HostFailed,
         detail,
     })?;
-    Ok((accel::under(port, chosen.accel), chosen.instead))
+    Ok((accel::under(&port, chosen.accel), chosen.instead))
 }
 
 /// What runs a suite's cases on a port.

@@ -99,8 +99,7 @@ pub async fn ask(
 /// The usual emulation, with instructions counted, and the manifest's alternatives.
 fn emulations(port: &Port) -> Vec<(String, Port)> {
     let mut all = vec![("as usual".to_owned(), port.clone())];
-    let counted = port.counted().filter(|counted| counted != port);
-    all.extend(counted.map(|p| ("with icount".to_owned(), p)));
+    all.extend(port.counted().map(|p| ("with icount".to_owned(), p)));
     let others = port.alternatives.iter();
     all.extend(others.map(|a| (a.name.clone(), port.emulated_by(a))));
     all

@@ -171,7 +171,7 @@ pub async fn prepare(setup: &Setup, id: &CellId, bus: &Bus) -> Result<Stage, Not
     Ok(Stage {
         id: id.clone(),
         key: cell_job.key_with(&known).cloned(),
-        port: super::prepare::accelerated(setup, &suite.guests_on(port))
+        port: super::prepare::guests_of(setup, suite, port)
             .map_err(host)?
             .0,
         cases_root: suite.project.cases_root().to_owned(),

@@ -61,13 +61,7 @@ impl AccelWish {
 
     /// The word in a file.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Tcg => "tcg",
-            Self::Auto => "auto",
-            Self::Kvm => "kvm",
-            Self::Nvmm => "nvmm",
-            Self::Hvf => "hvf",
-        }
+        self.only().map_or("auto", Accel::word)
     }
 
     /// The one accelerator that is insisted on.

@@ -146,6 +146,20 @@ async fn guests_from_one_file_differ_in_what_must_differ_arm64() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_guests_that_are_wanted_at_once_one_boots() {
+    let place = Place::new("s390x");
+    let (a, b, c) = tokio::join!(place.raise("a"), place.raise("b"), place.raise("c"));
+    let mut booted = 0;
+    for (mut guest, came_up) in [a, b, c] {
+        booted += u32::from(came_up == CameUp::Booted);
+        assert_eq!(output(&mut guest, "echo up").await.0, "up\n");
+        guest.end(false).await;
+    }
+    assert_eq!(booted, 1);
+    assert!(place.told.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restored_guest_that_panics_is_recognised() {
     let place = Place::new("s390x");
     let (first, _) = place.raise("first").await;

@@ -5,7 +5,9 @@
 //!   saved? --yes--> restore --ok--------------------------> which kernel? --> guest
 //!     |               | failed: remove what was saved          ^
 //!     no              v                                        |
-//!     +-----------> boot --> (save it, if nobody else does) ---+
+//!     +-----------> boot --> (save it) ------------------------+
+//!     |               ^ it did not come up
+//!     +-- another boots it: wait for what it saves --> restore
 //! ```
 //!
 //! A guest is saved before anything of a suite is put in. A saved guest that does not come up again
@@ -23,7 +25,7 @@ use crate::guest::{Guest, GuestError, GuestSpec, Limits, command};
 use crate::host::machine::program_identity;
 use crate::image;
 use crate::model::{CameUp, Event, GuestEnd, GuestRecord, KernelOrdered, Key, Port, StageResult};
-use crate::store::snapshots::Snapshots;
+use crate::store::snapshots::{Snapshots, Turn};
 
 use super::bus::Bus;
 use super::cell::CellJob;
@@ -32,6 +34,8 @@ use super::cell::CellJob;
 const BUSY_HOST: u32 = 4;
 /// Silence that the transport alone may cause (tar in, results out).
 const TRANSPORT_IDLE: Duration = Duration::from_secs(60);
+/// Between two looks for a guest that another boots.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Which guest it is to be, beyond its command line.
 #[derive(Debug, Clone)]
@@ -101,55 +105,85 @@ pub async fn raise(
     let map = tokio::fs::read_to_string(spec.kernel.with_file_name("System.map")).await;
     let symbols = map.map_or_else(|_| Symbols::default(), |map| Symbols::parse(&map));
     let watch = || Box::new(Recogniser::new().with_symbols(symbols.clone()));
-    if let Some(saved) = order.snapshot.as_ref().and_then(|k| order.snapshots.get(k)) {
-        let state = saved.state();
-        match Guest::restore(spec, limits, watch(), state.as_std_path()).await {
-            Ok(guest) => {
-                let boot = saved.record.boot;
-                return checked(guest, CameUp::Restored { boot }, order).await;
-            }
-            Err(error) => {
-                tell(format!(
-                    "a saved guest of {} was not to be restored and is removed: {error}; booting",
-                    spec.port.port
-                ));
-                order.snapshots.discard(saved);
+    let making = match turn(order, limits.boot).await {
+        Turn::Saved(saved) => {
+            let state = saved.state();
+            match Guest::restore(spec, limits, watch(), state.as_std_path()).await {
+                Ok(guest) => {
+                    let boot = saved.record.boot;
+                    return checked(guest, CameUp::Restored { boot }, order).await;
+                }
+                Err(error) => {
+                    tell(format!(
+                        "a saved guest of {} was not to be restored and is removed: {error}; booting",
+                        spec.port.port
+                    ));
+                    order.snapshots.discard(saved);
+                    None
+                }
             }
         }
-    }
-    let guest = Guest::boot(spec, limits, watch()).await?;
-    let (mut guest, came_up) = checked(guest, CameUp::Booted, order).await?;
-    // Only now: another kernel's guest is not worth keeping.
-    let making = order
-        .snapshot
-        .as_ref()
-        .and_then(|k| order.snapshots.begin(k));
-    if let Some(making) = making {
-        let boot = guest.boot_time();
-        let saved = guest.save(making.state().as_std_path()).await;
-        let kept = match saved {
-            Ok(()) => order
-                .snapshots
-                .keep(making, &spec.port.port, &order.image, boot)
-                .map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(why) = kept {
-            order
-                .snapshot
-                .iter()
-                .for_each(|k| order.snapshots.give_up(k));
-            tell(format!(
-                "the guest of {} was not saved for others: {why}",
-                spec.port.port
-            ));
-            // Whatever the attempt left behind: what runs in it must not suffer from it.
-            guest.end(false).await;
-            guest = Guest::boot(spec, limits, watch()).await?;
-            return checked(guest, CameUp::Booted, order).await;
+        Turn::Yours(making) => Some(making),
+        Turn::Wait | Turn::Alone => None,
+    };
+    let booted = match Guest::boot(spec, limits, watch()).await {
+        Ok(guest) => checked(guest, CameUp::Booted, order).await,
+        Err(error) => Err(error.into()),
+    };
+    let Some(making) = making else {
+        return booted;
+    };
+    let mut guest = match booted {
+        // Only now: another kernel's guest is not worth keeping.
+        Ok((guest, _)) => guest,
+        Err(error) => {
+            order.snapshots.nobody_waits(making);
+            return Err(error);
         }
+    };
+    let boot = guest.boot_time();
+    let saved = guest.save(making.state().as_std_path()).await;
+    let kept = match saved {
+        Ok(()) => order
+            .snapshots
+            .keep(making, &spec.port.port, &order.image, boot)
+            .map_err(|e| e.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(why) = kept {
+        order
+            .snapshot
+            .iter()
+            .for_each(|k| order.snapshots.give_up(k));
+        tell(format!(
+            "the guest of {} was not saved for others: {why}",
+            spec.port.port
+        ));
+        // Whatever the attempt left behind: what runs in it must not suffer from it.
+        guest.end(false).await;
+        guest = Guest::boot(spec, limits, watch()).await?;
+        return checked(guest, CameUp::Booted, order).await;
     }
-    Ok((guest, came_up))
+    Ok((guest, CameUp::Booted))
+}
+
+/// What to do for a guest, after waiting for one that another boots: a boot of its own would come
+/// no sooner and take the processor from it. No longer than `longest`.
+async fn turn(order: &GuestOrder, longest: Duration) -> Turn {
+    let Some(key) = &order.snapshot else {
+        return Turn::Alone;
+    };
+    let waiting = async {
+        loop {
+            match order.snapshots.turn(key) {
+                Turn::Wait => tokio::time::sleep(LOOK_AGAIN).await,
+                turn => return turn,
+            }
+        }
+    };
+    tokio::time::timeout(longest, waiting)
+        .await
+        .unwrap_or(Turn::Alone)
 }
 
 async fn checked(

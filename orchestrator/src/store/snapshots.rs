@@ -8,8 +8,10 @@
 //!                                             removes; its time is that of the last use
 //! ```
 //!
-//! One process saves a guest, those who want it meanwhile boot: nobody waits. What is in use is
-//! never removed. What a state file holds is the emulator's business; nothing here reads it.
+//! One cell boots a guest and saves it, those who want the same meanwhile wait for it: a boot costs
+//! an emulated machine's processor more than all that comes after it. Where that guest does not
+//! come up, nobody of this process waits a second time. What is in use is never removed. What a
+//! state file holds is the emulator's business; nothing here reads it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,6 +55,21 @@ pub struct Snapshots {
     max_bytes: u64,
     /// Could not be restored or saved here: not tried again by this process.
     given_up: Arc<Mutex<BTreeSet<Key>>>,
+    /// One that was to be saved did not come up: not waited for by this process.
+    hopeless: Arc<Mutex<BTreeSet<Key>>>,
+}
+
+/// What whoever needs a guest is to do.
+#[derive(Debug)]
+pub enum Turn {
+    /// Restore this one.
+    Saved(Snapshot),
+    /// Boot one, and save it for the others.
+    Yours(Making),
+    /// Ask again soon: another is booting the one that will be saved.
+    Wait,
+    /// Boot one for yourself.
+    Alone,
 }
 
 /// A saved guest. While this lives it stays where it is.
@@ -101,6 +118,7 @@ impl Snapshots {
             dir: cache.join("snapshots"),
             max_bytes,
             given_up: Arc::default(),
+            hopeless: Arc::default(),
         }
     }
 
@@ -109,11 +127,7 @@ impl Snapshots {
     }
 
     fn is_given_up(&self, key: &Key) -> bool {
-        let given_up = self.given_up.lock();
-        self.max_bytes == 0
-            || given_up
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(key)
+        self.max_bytes == 0 || has(&self.given_up, key)
     }
 
     /// What is known of a saved guest, if it is there and whole.
@@ -135,16 +149,24 @@ impl Snapshots {
         })
     }
 
-    /// The right to save a guest under this key; none where it is there already, where another
-    /// does it, or where it did not work before.
-    pub fn begin(&self, key: &Key) -> Option<Making> {
+    /// What to do for a guest of this key.
+    pub fn turn(&self, key: &Key) -> Turn {
         if self.is_given_up(key) {
-            return None;
+            return Turn::Alone;
         }
-        let alone = try_lock(self.lock_path(key), Hold::Alone).ok()??;
-        if self.record(key).is_some() {
-            return None;
+        if let Some(saved) = self.get(key) {
+            return Turn::Saved(saved);
         }
+        match try_lock(self.lock_path(key), Hold::Alone) {
+            // Somebody kept it between the two looks.
+            Ok(Some(_)) if self.record(key).is_some() => Turn::Wait,
+            Ok(Some(alone)) => self.making(key, alone).map_or(Turn::Alone, Turn::Yours),
+            Ok(None) if !has(&self.hopeless, key) => Turn::Wait,
+            Ok(None) | Err(_) => Turn::Alone,
+        }
+    }
+
+    fn making(&self, key: &Key, alone: Lock) -> Option<Making> {
         let new = self.dir.join(format!("{key}.new"));
         // What a dead process left.
         let _ = fs::remove_dir_all(&new);
@@ -154,6 +176,12 @@ impl Snapshots {
             new,
             _alone: alone,
         })
+    }
+
+    /// The guest that was to be saved did not come up. Others of this process, whose guests may
+    /// fare no better, find that out side by side and not one after the other.
+    pub fn nobody_waits(&self, making: Making) {
+        add(&self.hopeless, &making.key);
     }
 
     /// Keeps what was saved, and removes the longest unused until all are within the limit. False
@@ -200,8 +228,7 @@ impl Snapshots {
 
     /// Not to be tried again by this process.
     pub fn give_up(&self, key: &Key) {
-        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        given_up.insert(key.clone());
+        add(&self.given_up, key);
     }
 
     /// Removes a saved guest that could not be restored; others that read it just now keep what
@@ -245,6 +272,16 @@ impl Snapshots {
     }
 }
 
+fn has(keys: &Mutex<BTreeSet<Key>>, key: &Key) -> bool {
+    let keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+    keys.contains(key)
+}
+
+fn add(keys: &Mutex<BTreeSet<Key>>, key: &Key) {
+    let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+    keys.insert(key.clone());
+}
+
 /// The record in `dir`, if the state beside it is as long as that says.
 fn read(dir: &Utf8Path) -> Option<Record> {
     let bytes = fs::read(dir.join(RECORD)).ok()?;
@@ -267,8 +304,15 @@ mod tests {
         Key::of("test", &[name.as_bytes()])
     }
 
+    fn begin(snapshots: &Snapshots, name: &str) -> Option<Making> {
+        match snapshots.turn(&key(name)) {
+            Turn::Yours(making) => Some(making),
+            _ => None,
+        }
+    }
+
     fn save(snapshots: &Snapshots, name: &str, bytes: usize) -> bool {
-        let making = snapshots.begin(&key(name)).unwrap();
+        let making = begin(snapshots, name).unwrap();
         fs::write(making.state(), vec![0; bytes]).unwrap();
         snapshots
             .keep(making, &"p".into(), &key("image"), Duration::from_secs(5))
@@ -281,14 +325,15 @@ mod tests {
     }
 
     #[test]
-    fn one_saves_and_the_others_do_not_wait() {
+    fn one_saves_and_the_others_wait_for_it() {
         let (_guard, dir) = cache();
         let snapshots = Snapshots::new(&dir, 1000);
         assert!(snapshots.get(&key("a")).is_none());
-        let making = snapshots.begin(&key("a")).unwrap();
+        let making = begin(&snapshots, "a").unwrap();
         // Another process, or another cell of this one.
         let other = Snapshots::new(&dir, 1000);
-        assert!(other.begin(&key("a")).is_none());
+        assert!(matches!(other.turn(&key("a")), Turn::Wait));
+        assert!(matches!(snapshots.turn(&key("a")), Turn::Wait));
         assert!(other.get(&key("a")).is_none());
         fs::write(making.state(), "state").unwrap();
         let kept = snapshots.keep(making, &"p".into(), &key("image"), Duration::from_secs(5));
@@ -296,20 +341,43 @@ mod tests {
         let found = other.get(&key("a")).unwrap();
         assert_eq!(fs::read_to_string(found.state()).unwrap(), "state");
         assert_eq!(found.record.boot, Duration::from_secs(5));
-        // It is there: nobody saves it again.
+        // It is there: nobody saves it again, however many read it.
+        assert!(matches!(other.turn(&key("a")), Turn::Saved(_)));
         drop(found);
-        assert!(other.begin(&key("a")).is_none());
+        assert!(matches!(other.turn(&key("a")), Turn::Saved(_)));
+    }
+
+    #[test]
+    fn where_the_first_did_not_come_up_nobody_waits_again() {
+        let (_guard, dir) = cache();
+        let snapshots = Snapshots::new(&dir, 1000);
+        let first = begin(&snapshots, "a").unwrap();
+        assert!(matches!(snapshots.turn(&key("a")), Turn::Wait));
+        snapshots.nobody_waits(first);
+        // The next one may save its guest; who comes while it boots does the same for himself.
+        let second = begin(&snapshots, "a").unwrap();
+        assert!(matches!(snapshots.turn(&key("a")), Turn::Alone));
+        // Another process knows nothing of it, nor has another key to do with it.
+        assert!(matches!(
+            Snapshots::new(&dir, 1000).turn(&key("a")),
+            Turn::Wait
+        ));
+        let _other = begin(&snapshots, "b").unwrap();
+        assert!(matches!(snapshots.turn(&key("b")), Turn::Wait));
+        drop(second);
+        assert!(save(&snapshots, "a", 10));
+        assert!(matches!(snapshots.turn(&key("a")), Turn::Saved(_)));
     }
 
     #[test]
     fn one_that_is_given_back_leaves_nothing() {
         let (_guard, dir) = cache();
         let snapshots = Snapshots::new(&dir, 1000);
-        let making = snapshots.begin(&key("a")).unwrap();
+        let making = begin(&snapshots, "a").unwrap();
         fs::write(making.state(), "half").unwrap();
         drop(making);
         assert!(snapshots.get(&key("a")).is_none());
-        assert!(snapshots.begin(&key("a")).is_some());
+        assert!(begin(&snapshots, "a").is_some());
         assert_eq!(snapshots.list(), []);
     }
 
@@ -333,9 +401,9 @@ mod tests {
         let bad = snapshots.get(&key("a")).unwrap();
         snapshots.discard(bad);
         assert!(snapshots.get(&key("a")).is_none());
-        assert!(snapshots.begin(&key("a")).is_none());
+        assert!(matches!(snapshots.turn(&key("a")), Turn::Alone));
         // Another process may have more luck.
-        assert!(Snapshots::new(&dir, 1000).begin(&key("a")).is_some());
+        assert!(begin(&Snapshots::new(&dir, 1000), "a").is_some());
     }
 
     #[test]
@@ -370,6 +438,6 @@ mod tests {
         save(&Snapshots::new(&dir, 100), "a", 10);
         let none = Snapshots::new(&dir, 0);
         assert!(none.get(&key("a")).is_none());
-        assert!(none.begin(&key("b")).is_none());
+        assert!(matches!(none.turn(&key("b")), Turn::Alone));
     }
 }

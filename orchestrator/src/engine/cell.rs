@@ -110,8 +110,8 @@ pub struct CellJob {
     pub numbers: Numbers,
     /// Package and tool versions, for the record.
     pub versions: BTreeMap<String, String>,
-    /// Why its guests are translated, where something faster was wished.
-    pub instead: Option<String>,
+    /// Where its guests run otherwise than was wished, and why.
+    pub otherwise: Vec<String>,
 }
 
 /// What the guests of a cell share.
@@ -216,8 +216,8 @@ pub async fn run(job: &CellJob, bus: &Bus, cancel: &CancellationToken) -> CellRe
         }
     }
     let cell = Arc::new(Cell::new(job, bus, ledger));
-    if let Some(why) = &job.instead {
-        cell.notice(format!("{}: its guests run under tcg: {why}", job.id));
+    for how in &job.otherwise {
+        cell.notice(format!("{}: {how}", job.id));
     }
     let (stage, detail) = match std::fs::create_dir_all(&job.dir) {
         Ok(()) => carry_out(&cell, cancel).await,

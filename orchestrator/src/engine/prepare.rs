@@ -58,7 +58,7 @@ pub(super) struct Parts<'a> {
 pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFailed> {
     let id = parts.id;
     let suite = suite_of(setup, &id.suite)?;
-    let (port, instead) = guests_of(setup, suite, port_of(setup, &id.port)?)?;
+    let (port, otherwise) = guests_of(setup, suite, port_of(setup, &id.port)?)?;
     let booted = kernels::boots(parts.image, parts.kernel)?;
     let mut versions: BTreeMap<String, String> = booted.versions;
     versions.extend(parts.emulator.map(|v| (EMULATOR.to_owned(), v)));
@@ -89,29 +89,32 @@ pub(super) fn cell_job(setup: &Setup, parts: Parts<'_>) -> Result<CellJob, JobFa
         numbers: Numbers::after(parts.earlier.last_guest()),
         earlier: parts.earlier,
         versions,
-        instead,
+        otherwise,
         port,
     })
 }
 
-/// A port as a suite's guests run on this machine, by its clock and accelerator, and why they are translated where that
+/// A port as a suite's guests run on this machine, by its clock and accelerator, and a sentence for each of the two that
 /// is not what was wished. Blocks for as long as an emulator's start takes, once for each.
 pub(super) fn guests_of(
     setup: &Setup,
     suite: &Suite,
     port: &Port,
-) -> Result<(Port, Option<String>), JobFailed> {
+) -> Result<(Port, Vec<String>), JobFailed> {
     let port = suite.guests_on(port);
     // Only a translator can count instructions.
     if port.is_counted() {
-        return Ok((port, None));
+        return Ok((port, Vec::new()));
     }
+    let mut otherwise = Vec::from_iter(port.refuses(suite.clock));
     let chosen = accel::choose(setup.resolved.accel, &port, &accel::Here);
     let chosen = chosen.map_err(|detail| JobFailed {
         stage: StageResult::HostFailed,
         detail,
     })?;
-    Ok((accel::under(&port, chosen.accel), chosen.instead))
+    let instead = chosen.instead.into_iter();
+    otherwise.extend(instead.map(|why| format!("its guests run under tcg: {why}")));
+    Ok((accel::under(&port, chosen.accel), otherwise))
 }
 
 /// What runs a suite's cases on a port.

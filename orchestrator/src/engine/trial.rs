@@ -243,7 +243,7 @@ impl Stage {
             earlier: Earlier::default(),
             numbers,
             versions: self.versions.clone(),
-            instead: None,
+            otherwise: Vec::new(),
         }
     }
 

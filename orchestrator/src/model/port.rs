@@ -110,6 +110,15 @@ impl Port {
         moved.unwrap_or_else(|| self.clone())
     }
 
+    /// Why its guests do not go by this clock, where they do not.
+    pub fn refuses(&self, clock: Clock) -> Option<String> {
+        let refused = clock == Clock::Virtual && !self.icount;
+        refused.then(|| {
+            let port = &self.port;
+            format!("its guests go by the host's clock: instructions of {port} cannot be counted")
+        })
+    }
+
     /// How many times as long as the guest's clock says the host waits before it takes a guest for dead: a
     /// clock of instructions goes slower on a busy host, and the host's own does not.
     pub fn patience(&self) -> u32 {
@@ -430,6 +439,10 @@ mod tests {
         assert!(on.patience() > plain.patience());
         assert_eq!(plain.on(Clock::Host), plain);
         assert_eq!(uncounted.on(Clock::Virtual), uncounted);
+        // Who wished for it is told.
+        assert!(uncounted.refuses(Clock::Virtual).is_some());
+        assert_eq!(uncounted.refuses(Clock::Host), None);
+        assert_eq!(plain.refuses(Clock::Virtual), None);
     }
 
     #[test]

@@ -54,6 +54,15 @@ fn netbsd_panics_are_titled() {
     assert!(crash.telling()[0].starts_with("uvm_fault("));
     assert!(crash.excerpt.iter().any(|l| l.contains("Stopped in pid")));
     assert!(crash.excerpt.iter().all(|l| !l.contains('\x1b')));
+    // A big-endian machine, with the debugger's talk behind it.
+    let crash = read(&fixture("netbsd-6.99.16-sparc64.panic-ufs.console"))
+        .crash()
+        .unwrap();
+    assert_eq!(
+        crash.title,
+        "panic: kernel diagnostic assertion \"(*vpp)->v_type == VNON\" failed in ffs_alloc.c"
+    );
+    assert!(crash.telling()[0].contains("ffs_alloc.c\", line 615"));
 }
 
 #[test]

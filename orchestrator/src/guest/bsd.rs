@@ -24,6 +24,8 @@ pub const DDB: Debugger = Debugger {
     more: " ",
     questions: &[
         ask("bt", "bt", 10),
+        // Of sparc64 the tracer takes a thread's own stack for the user's.
+        ask("bt", "bt/u", 10),
         ask("registers", "show registers", 10),
         ask("ps", "ps", 20),
         ask("locks", "show all locks", 20),

@@ -8,7 +8,8 @@
 //!
 //! What is asked is data ([`Debugger`]); the bytes come from whoever holds the console, and what
 //! [`Talk::feed`] gives back is typed there. A question that is not answered in its time is passed
-//! over by [`Talk::late`]. It knows no clock and no console.
+//! over by [`Talk::late`]. Of questions with one name the later ones are asked where the earlier got
+//! no answer. It knows no clock and no console.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ const ANSWER_BYTES: usize = 64 << 10;
 /// One thing to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
-    /// What its section is called.
+    /// What its section is called; a question of a section that is there is not asked.
     pub name: &'static str,
     /// What is typed.
     pub command: &'static str,
@@ -134,15 +135,17 @@ impl Talk {
 
     fn next(&mut self) -> String {
         self.keep();
-        let n = match self.turn {
+        let from = match self.turn {
             Turn::Waiting => 0,
             Turn::Asking(n) => n + 1,
             Turn::Done => usize::MAX,
         };
         self.heard.clear();
         self.paged = 0;
-        match self.debugger.questions.get(n) {
-            Some(question) => {
+        let is_open = |q: &Question| self.sections.iter().all(|s| s.name != q.name);
+        let questions = self.debugger.questions.iter().enumerate().skip(from);
+        match questions.into_iter().find(|(_, q)| is_open(q)) {
+            Some((n, question)) => {
                 self.turn = Turn::Asking(n);
                 format!("{}\n", question.command)
             }
@@ -206,7 +209,11 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/consoles");
         let bytes = std::fs::read(dir.join(file)).unwrap();
         let mut talk = Talk::new(&DDB);
-        for bytes in bytes.chunks(1) {
+        // From the prompt at which something was asked: an empty line may be before it.
+        let asked = b"db{0}> bt";
+        let from = bytes.windows(asked.len()).position(|w| w == asked);
+        let from = from.unwrap();
+        for bytes in bytes[from..].chunks(1) {
             talk.feed(bytes);
         }
         talk.sections()
@@ -229,6 +236,17 @@ mod tests {
                 .any(|l| l.contains("nbnull_modcmd+0x8"))
         );
         assert!(registers.lines.iter().all(|l| !l.contains("db{0}>")));
+    }
+
+    /// On sparc64 the plain backtrace has nothing.
+    #[test]
+    fn a_recorded_debugger_is_asked_for_its_backtrace_again() {
+        let all = replay("netbsd-6.99.16-sparc64.panic-ufs.console");
+        assert_eq!(all[0].name, "bt");
+        assert!(all[0].lines[0].ends_with(" at netbsd:kern_assert+0x34"));
+        assert!(all[0].lines.iter().any(|l| l.starts_with("ufs_create(")));
+        let names: Vec<&str> = all.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["bt", "registers", "ps", "locks", "memory"]);
     }
 
     /// A debugger with a pager that takes everything that is typed for an answer to it.
@@ -280,7 +298,7 @@ mod tests {
         assert_eq!(talk.turn(), Turn::Done);
         let sections = talk.sections();
         let names: Vec<&str> = sections.iter().map(|s| s.name.as_str()).collect();
-        let asked: Vec<&str> = DDB.questions.iter().map(|q| q.name).collect();
+        let asked: Vec<&str> = first_ways().iter().map(|q| q.name).collect();
         assert_eq!(names, asked);
         let ps = sections.iter().find(|s| s.name == "ps").unwrap();
         assert_eq!(ps.lines, ["page 0", "page 1", "page 2", "page 3", "page 4"]);
@@ -288,17 +306,44 @@ mod tests {
     }
 
     #[test]
+    fn a_question_without_an_answer_is_asked_in_another_way() {
+        let mut talk = Talk::new(&DDB);
+        let asked = |talk: &mut Talk, said: &str| talk.feed(format!("{said}db{{0}}> ").as_bytes());
+        assert_eq!(asked(&mut talk, "").as_deref(), Some("bt\n"));
+        assert_eq!(asked(&mut talk, "bt\r\n").as_deref(), Some("bt/u\n"));
+        let answer = "bt/u\r\nvpanic(1, 2) at netbsd:vpanic+0x25c\r\n";
+        assert_eq!(
+            asked(&mut talk, answer).as_deref(),
+            Some("show registers\n")
+        );
+        let bt = talk.sections().remove(0);
+        assert_eq!((bt.name.as_str(), bt.lines.len()), ("bt", 1));
+        // Where the first way had one, it is not.
+        let mut talk = Talk::new(&DDB);
+        asked(&mut talk, "");
+        let next = asked(&mut talk, "bt\r\npanic() at netbsd:panic\r\n");
+        assert_eq!(next.as_deref(), Some("show registers\n"));
+    }
+
+    /// What is asked where everything is answered.
+    fn first_ways() -> Vec<&'static Question> {
+        let mut all: Vec<&Question> = DDB.questions.iter().collect();
+        all.dedup_by_key(|q| q.name);
+        all
+    }
+
+    #[test]
     fn a_silent_debugger_is_passed_over() {
         let mut talk = Talk::new(&DDB);
         assert_eq!(talk.feed(b"no prompt yet"), None);
-        for question in DDB.questions {
+        for question in first_ways() {
             assert_eq!(talk.late(), Some(format!("{}\n", question.command)));
             assert_eq!(talk.limit(), question.limit);
             assert_eq!(talk.feed(b"half an answer\r\n"), None);
         }
         assert_eq!(talk.late(), Some(format!("{}\n", DDB.leave)));
         assert_eq!(talk.late(), None);
-        assert_eq!(talk.sections().len(), DDB.questions.len());
+        assert_eq!(talk.sections().len(), first_ways().len());
     }
 
     #[test]

@@ -27,7 +27,7 @@ const RC_CONF: &str = "\n# fallout\nrc_configured=YES\nwscons=NO\ncron=NO\npostf
     random_seed=NO\nper_user_tmp=NO\nclear_tmp=NO\n";
 
 /// What stops a dead kernel where it can be asked, and lets it answer in one piece.
-const SYSCTL_CONF: &str = "\n# fallout\nddb.onpanic?=1\nddb.lines?=0\n";
+const SYSCTL_CONF: &str = "\n# fallout\nddb.onpanic?=1\nddb.lines?=0\nddb.maxwidth?=150\n";
 
 /// The files that make a release's system a guest. `old` gives a file as the release has it.
 pub fn files(port: &Port, release: &ReleaseSpec, old: &dyn Fn(&str) -> Option<String>) -> Files {
@@ -123,6 +123,7 @@ mod tests {
         # fallout
         ddb.onpanic?=1
         ddb.lines?=0
+        ddb.maxwidth?=150
         ");
         assert!(text("etc/fstab").starts_with("/dev/wd0a / ffs "));
         assert!(

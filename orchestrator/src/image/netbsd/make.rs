@@ -22,7 +22,7 @@ use crate::model::ids::Key;
 use crate::model::port::{Port, ReleaseSpec};
 
 /// Part of every key: raise it when the disk of the same ingredients becomes another.
-const ASSEMBLY: u32 = 2;
+const ASSEMBLY: u32 = 3;
 
 /// Where the release's own kernel stands when the disk boots another one: the boot loader tries it
 /// after `netbsd`.

@@ -520,6 +520,40 @@ fn unprivileged_cases_are_not_root() {
     );
 }
 
+/// As on a BSD whose su does not work, because PAM lacks a module: its chroot can become a user too.
+#[test]
+fn unprivileged_cases_run_by_a_chroot_that_changes_users() {
+    if !as_root() {
+        eprintln!("only root can become another user");
+        return;
+    }
+    let dir = suite();
+    let tools = only(
+        dir.path(),
+        &[
+            "awk", "cat", "chmod", "chown", "cp", "date", "id", "ls", "mkdir", "ps", "rm", "sh",
+            "sleep", "tail", "uname",
+        ],
+    );
+    // Options and the new root of its directory as NetBSD's chroot(8) has them.
+    let setpriv = find("setpriv").unwrap();
+    let chroot = format!(
+        "#!/bin/sh\n[ \"$1 $3 $5 $7\" = '-u -g -G /' ] || exit 1\nid=$(id -u $2) || exit 1\nshift 7\ncd /\n\
+         exec {} --reuid=$id --regid=65534 --clear-groups \"$@\"\n",
+        setpriv.display()
+    );
+    put(&tools, "chroot", &chroot);
+    put(dir.path(), "list", "t_kinds:user\n");
+    let place = dir.path().join("suite");
+    let list = dir.path().join("list");
+    let words = ["run", place.to_str().unwrap(), list.to_str().unwrap()];
+    insta::assert_snapshot!(told(&run_with(&["sh"], tools.as_os_str(), dir.path(), &words)), @r#"
+    ProgramStarted { program: "t_kinds", cases: 1 }
+    t_kinds:user passed
+    ProgramEnded { program: "t_kinds", reason: None }
+    "#);
+}
+
 /// As on a BSD: a case's processes have no group of their own and must be found.
 #[test]
 fn without_setsid_a_hung_case_is_ended_all_the_same() {

@@ -25,7 +25,7 @@ use crate::guest::{Guest, GuestError, GuestSpec, Limits, command};
 use crate::host::machine::program_identity;
 use crate::image;
 use crate::model::{CameUp, Event, GuestEnd, GuestRecord, KernelOrdered, Key, Port, StageResult};
-use crate::store::snapshots::{Snapshots, Turn};
+use crate::store::snapshots::{Making, Snapshots, Turn};
 
 use super::bus::Bus;
 use super::cell::CellJob;
@@ -141,16 +141,7 @@ pub async fn raise(
             return Err(error);
         }
     };
-    let boot = guest.boot_time();
-    let saved = guest.save(making.state().as_std_path()).await;
-    let kept = match saved {
-        Ok(()) => order
-            .snapshots
-            .keep(making, &spec.port.port, &order.image, boot)
-            .map_err(|e| e.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    if let Err(why) = kept {
+    if let Err(why) = save(&mut guest, making, order, &spec.port).await {
         order
             .snapshot
             .iter()
@@ -165,6 +156,20 @@ pub async fn raise(
         return checked(guest, CameUp::Booted, order).await;
     }
     Ok((guest, CameUp::Booted))
+}
+
+/// Saves a guest for others. However it ends, nobody waits for it any longer then.
+async fn save(
+    guest: &mut Guest,
+    making: Making,
+    order: &GuestOrder,
+    port: &Port,
+) -> Result<(), String> {
+    let boot = guest.boot_time();
+    let saved = guest.save(making.state().as_std_path()).await;
+    saved.map_err(|e| e.to_string())?;
+    let kept = order.snapshots.keep(making, &port.port, &order.image, boot);
+    kept.map(|_| ()).map_err(|e| e.to_string())
 }
 
 /// What to do for a guest, after waiting for one that another boots: a boot of its own would come

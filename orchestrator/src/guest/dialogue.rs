@@ -143,8 +143,8 @@ impl Talk {
         self.heard.clear();
         self.paged = 0;
         let is_open = |q: &Question| self.sections.iter().all(|s| s.name != q.name);
-        let questions = self.debugger.questions.iter().enumerate().skip(from);
-        match questions.into_iter().find(|(_, q)| is_open(q)) {
+        let mut left = self.debugger.questions.iter().enumerate().skip(from);
+        match left.find(|(_, q)| is_open(q)) {
             Some((n, question)) => {
                 self.turn = Turn::Asking(n);
                 format!("{}\n", question.command)

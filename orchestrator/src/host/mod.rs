@@ -1,5 +1,6 @@
 //! Every side effect on the host: process, files, clock.
 
+pub mod confine;
 pub mod dirs;
 pub mod files;
 pub mod git;

@@ -9,6 +9,8 @@ use std::process::Stdio;
 use camino::Utf8Path;
 use tokio::process::Command;
 
+use crate::host::confine::{BWRAP, UNSHARE};
+
 /// What confines a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::build) enum Sandbox {
@@ -16,35 +18,6 @@ pub(in crate::build) enum Sandbox {
     Namespace,
     Nothing,
 }
-
-const BWRAP: [&str; 14] = [
-    "bwrap",
-    "--ro-bind",
-    "/",
-    "/",
-    "--dev",
-    "/dev",
-    "--proc",
-    "/proc",
-    "--unshare-net",
-    "--unshare-pid",
-    "--unshare-ipc",
-    "--die-with-parent",
-    "--tmpfs",
-    "/dev/shm",
-];
-/// make puts every job into a process group of its own, which outlives the group that is ended: the
-/// process namespace ends with its first process, and takes all of them along.
-const UNSHARE: [&str; 8] = [
-    "unshare",
-    "--user",
-    "--map-current-user",
-    "--net",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--",
-];
 
 impl Sandbox {
     /// The best one that works here: each is tried with a program that does nothing.

@@ -8,25 +8,10 @@ use std::process::Command;
 use camino::Utf8Path;
 
 use super::spec::{Entries, Entry, Kind};
+use crate::host::confine::{BWRAP, UNSHARE};
 use crate::image::error::ImageError;
 use crate::image::exec::{Watch, run};
 use crate::image::tree::clean;
-
-const BWRAP: [&str; 12] = [
-    "bwrap",
-    "--ro-bind",
-    "/",
-    "/",
-    "--dev",
-    "/dev",
-    "--proc",
-    "/proc",
-    "--unshare-net",
-    "--unshare-pid",
-    "--die-with-parent",
-    "--",
-];
-const UNSHARE: [&str; 5] = ["unshare", "--user", "--map-current-user", "--net", "--"];
 
 /// The devices that `script`, the release's `dev/MAKEDEV`, would make for `all`.
 pub fn devices(script: &Utf8Path, watch: &Watch<'_>) -> Result<Entries, ImageError> {

@@ -145,6 +145,15 @@ pub fn tail(untrusted: &[u8], max_lines: usize, max_chars: usize) -> Vec<String>
     lines
 }
 
+/// `1 case`, `2 cases`.
+pub fn count(n: usize, one: &str) -> String {
+    if n == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{n} {one}s")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

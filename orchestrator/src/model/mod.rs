@@ -21,6 +21,7 @@ pub mod port;
 pub mod problem;
 pub mod project;
 pub mod retention;
+mod said;
 pub mod script;
 pub mod signoff;
 pub mod spent;

@@ -288,10 +288,8 @@ impl<'a> CaseAttempts<'a> {
     }
 
     /// Why the telling attempt ended as it did; empty where it does not say.
-    pub fn reason(&self) -> &'a str {
-        self.telling()
-            .and_then(|a| a.reason.as_deref())
-            .unwrap_or("")
+    pub fn reason(&self) -> String {
+        self.telling().and_then(Attempt::said).unwrap_or_default()
     }
 
     /// A reason, with the rate where attempts disagree.

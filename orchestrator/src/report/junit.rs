@@ -75,7 +75,7 @@ fn case(attempts: &CaseAttempts<'_>) -> TestCase {
     };
     if !state.is_good() {
         status.set_type(state.word());
-        status.set_message(one(&attempts.message(reason)));
+        status.set_message(one(&attempts.message(&reason)));
     }
     let mut case = TestCase::new(one(&attempts.case.case), status);
     case.set_classname(one(&attempts.case.program));
@@ -83,7 +83,7 @@ fn case(attempts: &CaseAttempts<'_>) -> TestCase {
     case.set_time(time);
     if state == State::Expected {
         let outcome = telling.map_or("expected", |a| a.outcome.word());
-        case.add_property(Property::new(outcome, one(reason)));
+        case.add_property(Property::new(outcome, one(&reason)));
     }
     if state.is_bad()
         && let Some(output) = telling.and_then(|a| a.output.as_deref())

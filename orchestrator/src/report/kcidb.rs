@@ -114,7 +114,7 @@ fn test_of(case: &CaseAttempts<'_>, cell: &CellResult, origin: &str, build: &str
         "duration": time.as_secs_f64(),
         "environment": {"misc": {"port": cell.id.port.0, "variant": cell.id.variant}},
         "misc": {"case": name, "state": case.state().word(), "attempts": case.attempts.len(),
-            "message": line(case.message(case.reason()).as_bytes(), LINE)},
+            "message": line(case.message(&case.reason()).as_bytes(), LINE)},
     });
     let output = case.telling().and_then(|a| a.output.as_deref());
     if let Some(output) = output

@@ -74,12 +74,12 @@ fn point(number: usize, case: &CaseAttempts<'_>, out: &mut String) -> bool {
     };
     let _ = write!(out, "    {ok} {number} - {name}");
     if let Some(directive) = directive {
-        let _ = write!(out, " # {directive} {}", plain(reason));
+        let _ = write!(out, " # {directive} {}", plain(&reason));
         out.truncate(out.trim_end().len());
     }
     out.push('\n');
     if state.is_bad() {
-        let message = scalar(&case.message(reason));
+        let message = scalar(&case.message(&reason));
         let _ = write!(
             out,
             "      ---\n      outcome: {}\n      message: {message}\n      ...\n",

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::grid::{Grid, State, grids};
 use super::{RunReport, Source, duration_words, spent};
-use crate::host::text::line as clean;
+use crate::host::text::{count, line as clean};
 use crate::model::{CameUp, Crash, Finding, FindingKind, News, PortName, StageResult};
 
 /// Lines of a kernel's last words that are shown.
@@ -188,9 +188,10 @@ fn heading(report: &RunReport, style: &Style, out: &mut String) {
         duration_words(report.took)
     ));
     out.push_str(&format!(
-        "  size       {} ports, {} cells ({cached} from the cache), {attempts} attempts\n",
-        ports.len(),
-        report.cells.len()
+        "  size       {}, {} ({cached} from the cache), {}\n",
+        count(ports.len(), "port"),
+        count(report.cells.len(), "cell"),
+        count(attempts, "attempt")
     ));
 }
 

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::VerdictInput;
 use super::chance::Count;
-use super::words;
 use crate::model::outcome::Sense;
 use crate::model::{
     Attempt, CaseId, CellResult, Outcome, PortName, PortTally, Purpose, Side, StageResult,
@@ -179,7 +178,7 @@ impl<'a> Tally<'a> {
             reason: self
                 .first_bad
                 .filter(|_| count.bad > 0)
-                .and_then(words::telling)
+                .and_then(Attempt::said)
                 .map(|r| r.chars().take(REASON_CHARS).collect()),
         }
     }

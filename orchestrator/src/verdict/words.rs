@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::chance::Count;
-use crate::model::{Attempt, Certainty, News, NewsEvidence, NextCell, PortTally, TraitSplit};
+pub use crate::host::text::count;
+use crate::model::{Certainty, News, NewsEvidence, NextCell, PortTally, TraitSplit};
 
 /// Ports that a sentence names before it counts the rest.
 const NAMED: usize = 4;
@@ -210,33 +211,6 @@ pub fn next(next: &NextCell) -> String {
     )
 }
 
-/// What an attempt says of its failure. A reason that only points to the output is completed by
-/// the output's first telling line.
-pub fn telling(attempt: &Attempt) -> Option<String> {
-    let reason = attempt.reason.as_deref()?;
-    if !reason.to_ascii_lowercase().contains("see output") {
-        return Some(reason.to_owned());
-    }
-    let lines = || {
-        let lines = attempt.output.as_deref().unwrap_or("").lines();
-        lines.map(str::trim).filter(|l| !l.is_empty())
-    };
-    let mark = |words: &'static [&'static str]| {
-        lines().find(|line| {
-            let line = line.to_ascii_lowercase();
-            words.iter().any(|w| line.contains(w))
-        })
-    };
-    let line = mark(&["check failed", "assertion"])
-        .or_else(|| mark(&["expected", "mismatch", "not equal", "differ"]))
-        .or_else(|| mark(&["fail", "error", "fatal"]))
-        .or_else(|| lines().next());
-    Some(match line {
-        Some(line) => format!("{reason}: {}", shorten(line, QUOTED)),
-        None => reason.to_owned(),
-    })
-}
-
 /// The closing words on the baseline.
 pub fn news(news: News) -> &'static str {
     match news {
@@ -261,15 +235,6 @@ pub fn shorten(text: &str, chars: usize) -> String {
     let mut short: String = text.chars().take(chars.saturating_sub(1)).collect();
     short.push('…');
     short
-}
-
-/// `1 case`, `2 cases`.
-pub fn count(n: usize, one: &str) -> String {
-    if n == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{n} {one}s")
-    }
 }
 
 #[cfg(test)]

@@ -353,6 +353,33 @@ async fn a_run_says_what_atf_run_says_by_hand() {
     }
 }
 
+/// Forty programs with a case each, under a limit on open files that a shell has no trouble with unless it keeps one
+/// open for each program.
+const MANY_PROGRAMS: &str = r#"mkdir /tmp/many && cd /tmp/many || exit
+printf 'Content-Type: application/X-atf-atffile; version="1"\n\nprop: test-suite = many\n\ntp-glob: t_*\n' >Atffile
+cat >t_1 <<'END'
+#!/bin/sh
+while getopts lr:s:v: option; do
+  case $option in
+    l) printf 'Content-Type: application/X-atf-tp; version="1"\n\nident: a\n'; exit ;;
+    r) result=$OPTARG ;;
+  esac
+done
+echo passed >"$result"
+END
+chmod +x t_1
+n=1; while [ $n -lt 40 ]; do n=$((n + 1)); cp t_1 t_$n; done
+ulimit -n 24; /usr/libexec/fallout/run-suite run /tmp/many | grep -c ', passed$'"#;
+
+#[tokio::test]
+async fn a_batch_of_many_programs_keeps_no_file_open() {
+    let Some(ready) = ready() else { return };
+    let mut guest = ready.boot("console").await;
+    let said = output(&mut guest, MANY_PROGRAMS).await;
+    assert_eq!(said, ("40\n".to_owned(), 0));
+    guest.end(false).await;
+}
+
 /// Machines with one serial line have the agent's on USB; a PC can have it there too.
 #[tokio::test]
 async fn the_agent_answers_over_usb() {

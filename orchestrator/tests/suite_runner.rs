@@ -446,6 +446,33 @@ fn an_atffile_will_do() {
     );
 }
 
+/// NetBSD's shell kept a file open for each program and could start nothing after some fifty; here no shell may.
+#[test]
+fn many_programs_need_few_descriptors() {
+    for shell in SHELLS.iter().filter(|s| find(s[0]).is_some()) {
+        let dir = suite();
+        let mut kyuafile = "syntax(2)\n".to_owned();
+        for n in 0..30 {
+            let name = format!("t_{n}");
+            put(
+                &dir.path().join("suite"),
+                &name,
+                "#!/bin/sh\nwhile getopts lr:s:v: o; do case $o in r) r=$OPTARG ;; l) \
+                 printf 'Content-Type: application/X-atf-tp; version=\"1\"\\n\\nident: a\\n'; exit ;;\n\
+                 esac; done; echo passed >\"$r\"\n",
+            );
+            kyuafile += &format!("atf_test_program{{name=\"{name}\"}}\n");
+        }
+        put(dir.path(), "suite/Kyuafile", &kyuafile);
+        let place = dir.path().join("suite");
+        let limited = format!("ulimit -n 20; exec {} \"$@\"", shell.join(" "));
+        let words = ["run", place.to_str().unwrap()];
+        let under = ["sh", "-c", &limited, "sh"];
+        let said = told(&run(&under, dir.path(), &words));
+        assert_eq!(said.matches(":a passed").count(), 30, "{shell:?}: {said}");
+    }
+}
+
 #[test]
 fn limits_are_stretched() {
     let dir = suite();

@@ -446,6 +446,29 @@ fn an_atffile_will_do() {
     );
 }
 
+#[test]
+fn a_cases_surroundings_are_those_of_its_runner() {
+    let dir = suite();
+    // Its directory's mode, and that what waits beside it is not called sleep.
+    let program = "#!/bin/sh\nwhile getopts lr:s:v: o; do case $o in r) r=$OPTARG ;; l) \
+        printf 'Content-Type: application/X-atf-tp; version=\"1\"\\n\\nident: a\\n'; exit ;;\n\
+        esac; done; set -- $(ls -ld .); [ -h ../run-suite-pause ] && what=pause || what=sleep\n\
+        echo \"skipped: ${1%.} $what\" >\"$r\"\n";
+    put(dir.path(), "suite/t_look", program);
+    let place = dir.path().join("suite");
+    let words = ["run", place.to_str().unwrap()];
+    let kyuafile = "syntax(2)\natf_test_program{name=\"t_look\"}\n";
+    put(dir.path(), "suite/Kyuafile", kyuafile);
+    let said = told(&run(&["sh"], dir.path(), &words));
+    assert!(said.contains("skipped: drwxr-xr-x pause"), "{said}");
+    fs::remove_file(place.join("Kyuafile")).unwrap();
+    let head =
+        "Content-Type: application/X-atf-atffile; version=\"1\"\n\nprop: test-suite = ours\n\n";
+    put(dir.path(), "suite/Atffile", &format!("{head}tp: t_look\n"));
+    let said = told(&run(&["sh"], dir.path(), &words));
+    assert!(said.contains("skipped: drwx------ pause"), "{said}");
+}
+
 /// NetBSD's shell kept a file open for each program and could start nothing after some fifty; here no shell may.
 #[test]
 fn many_programs_need_few_descriptors() {

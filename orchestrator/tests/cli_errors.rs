@@ -282,7 +282,7 @@ cell lib/q32/stock/candidate  run  ?     after build, image  never done here
 guests: booted on q32
 "#);
     assert!(
-        summary.starts_with("5 to run, 0 cached; about "),
+        summary.starts_with("5 to run, 0 cached; none was ever timed here; "),
         "{summary}"
     );
     let json = place.run(&["plan", "m/small.yaml", "--json"]).stdout;

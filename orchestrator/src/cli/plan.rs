@@ -114,15 +114,18 @@ fn summary(plan: &Plan, capacity: Capacity, takes: Duration) -> String {
         .iter()
         .filter(|j| j.todo == Todo::Run && j.est.is_none())
         .count();
+    let on = format!("{} cores and {} MiB", capacity.cores, capacity.mem_mib);
     let guessed = match unseen {
         0 => String::new(),
+        // A sum of guesses would look like knowledge.
+        n if n == run => {
+            return format!("{run} to run, {cached} cached; none was ever timed here; {on}");
+        }
         1 => ", 1 job never timed here".to_owned(),
         n => format!(", {n} jobs never timed here"),
     };
     format!(
-        "{run} to run, {cached} cached; about {} on {} cores and {} MiB{guessed}",
-        seconds(takes),
-        capacity.cores,
-        capacity.mem_mib
+        "{run} to run, {cached} cached; about {} on {on}{guessed}",
+        seconds(takes)
     )
 }

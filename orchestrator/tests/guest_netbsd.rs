@@ -353,12 +353,8 @@ async fn a_run_says_what_atf_run_says_by_hand() {
     }
 }
 
-/// Forty programs with a case each, under a limit on open files that a shell has no trouble with unless it keeps one
-/// open for each program.
-const MANY_PROGRAMS: &str = r#"mkdir /tmp/many && cd /tmp/many || exit
-printf 'Content-Type: application/X-atf-atffile; version="1"\n\nprop: test-suite = many\n\ntp-glob: t_*\n' >Atffile
-cat >t_1 <<'END'
-#!/bin/sh
+/// A program of ATF's with one case.
+const ONE_CASE: &str = r#"#!/bin/sh
 while getopts lr:s:v: option; do
   case $option in
     l) printf 'Content-Type: application/X-atf-tp; version="1"\n\nident: a\n'; exit ;;
@@ -366,16 +362,31 @@ while getopts lr:s:v: option; do
   esac
 done
 echo passed >"$result"
-END
-chmod +x t_1
-n=1; while [ $n -lt 40 ]; do n=$((n + 1)); cp t_1 t_$n; done
-ulimit -n 24; /usr/libexec/fallout/run-suite run /tmp/many | grep -c ', passed$'"#;
+"#;
 
+/// Forty programs under a limit on open files that a shell has no trouble with, unless it keeps one open for each.
 #[tokio::test]
 async fn a_batch_of_many_programs_keeps_no_file_open() {
     let Some(ready) = ready() else { return };
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut put = |name: &str, text: &str| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    };
+    let head =
+        "Content-Type: application/X-atf-atffile; version=\"1\"\n\nprop: test-suite = many\n\n";
+    put("Atffile", &format!("{head}tp-glob: t_*\n"));
+    for n in 0..40 {
+        put(&format!("t_{n}"), ONE_CASE);
+    }
+    let tar = tar.into_inner().unwrap();
     let mut guest = ready.boot("console").await;
-    let said = output(&mut guest, MANY_PROGRAMS).await;
+    guest.put_tar("/tmp/many", &tar).await.unwrap();
+    let run =
+        "ulimit -n 24; /usr/libexec/fallout/run-suite run /tmp/many | grep -c '^tc-end.* passed$'";
+    let said = output(&mut guest, run).await;
     assert_eq!(said, ("40\n".to_owned(), 0));
     guest.end(false).await;
 }

@@ -151,7 +151,13 @@ impl Guest {
     }
 
     async fn control(&mut self) -> Result<Qmp, GuestError> {
-        let qmp = self.take_qmp().await;
+        let coming = self.qmp.take();
+        let answers = async { timeout(MOVE, coming?).await.ok()?.ok()? };
+        let qmp = tokio::select! {
+            qmp = answers => qmp,
+            // One that has ended says nothing any more.
+            _ = self.process.wait() => None,
+        };
         qmp.ok_or_else(|| failed("the emulator's control socket does not answer"))
     }
 

@@ -47,6 +47,7 @@ pub use past::{SeenBefore, Sighting};
 pub use port::{Alternative, Clock, Port, Traits};
 pub use problem::Problem;
 pub use project::Project;
+pub use said::shorten;
 pub use signoff::{Say, SignOff, Waiver};
 pub use spent::{Bought, Spent, SpentEnd, Stand};
 pub use watch::ConsoleWatch;

@@ -130,7 +130,7 @@ impl<'a> Check<'a> {
 }
 
 /// At most `chars` characters, with an ellipsis where something was cut.
-fn shorten(text: &str, chars: usize) -> String {
+pub fn shorten(text: &str, chars: usize) -> String {
     if text.chars().nth(chars).is_none() {
         return text.to_owned();
     }

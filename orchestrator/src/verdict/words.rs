@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::chance::Count;
 pub use crate::host::text::count;
+pub use crate::model::shorten;
 use crate::model::{Certainty, News, NewsEvidence, NextCell, PortTally, TraitSplit};
 
 /// Ports that a sentence names before it counts the rest.
@@ -225,16 +226,6 @@ pub fn news(news: News) -> &'static str {
 pub fn quote(text: &str) -> String {
     let line = text.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
     shorten(line.trim(), QUOTED)
-}
-
-/// At most `chars` characters, with an ellipsis where something was cut.
-pub fn shorten(text: &str, chars: usize) -> String {
-    if text.chars().nth(chars).is_none() {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(chars.saturating_sub(1)).collect();
-    short.push('…');
-    short
 }
 
 #[cfg(test)]
